@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
+from tests.clusters import Cluster
 from tests.fleet import Client, RedisServer, Relay
 
 MakeRelay = Callable[..., Awaitable[Relay]]
@@ -89,6 +90,21 @@ def redis_server() -> Iterator[RedisServer]:
 @pytest.fixture(scope="session")
 def redis_url(redis_server: RedisServer) -> str:
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[Cluster]:
+    """The cluster that the tests of one process share: three masters without replicas."""
+    cluster = Cluster()
+    try:
+        yield cluster.start()
+    finally:
+        cluster.close()
+
+
+@pytest.fixture(scope="session")
+def cluster_url(redis_cluster: Cluster) -> str:
+    return redis_cluster.url
 
 
 @pytest.fixture

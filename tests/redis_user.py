@@ -45,11 +45,12 @@ def sent() -> set[str]:
         found |= {name.lower() for name in re.findall(r"\bp?call\(\s*'(\w+)'", file.read_text())}
     for file in _BACKEND.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and _name(node.func) in {"call", "pack"}:
+            if isinstance(node, ast.Call) and _name(node.func) in {"call", "pack", "tell"}:
                 words = [one.value for one in node.args if isinstance(one, ast.Constant) and _is_word(one.value)]
-                # The word behind SCRIPT is a command of its own; all other words are options.
-                found.add("|".join(words[: 2 if words[:1] == ["SCRIPT"] else 1]).lower())
-    return found - {""}
+                # The word behind SCRIPT or CLUSTER is a command of its own; all other words are options.
+                found.add("|".join(words[: 2 if words[:1] in (["SCRIPT"], ["CLUSTER"]) else 1]).lower())
+    # On a cluster, scripts and probes send this one in place of PUBLISH; see relay/backend/redis/scripts.py.
+    return (found | {"spublish"}) - {""}
 
 
 def _name(function: ast.expr) -> str:

@@ -8,8 +8,8 @@ set -eu
 
 # All that workers send, by themselves and in scripts; nothing else is allowed to them. The last lines are of workers of the
 # version before, of redis-py, and of the health check. Tests compare this list with the code, and use it.
-COMMANDS="del evalsha exists getrange hdel hexists hget hgetall hincrby hlen hscan hset hvals incrby info \
-lindex llen lpop lrange lset ltrim pexpire publish rpush sadd scard script|load set srem sscan subscribe time unlink unsubscribe wait \
+COMMANDS="asking cluster|info cluster|shards del evalsha exists getrange hdel hexists hget hgetall hincrby hlen hscan hset hvals incrby info \
+lindex llen lpop lrange lset ltrim pexpire publish rpush sadd scard script|load set spublish srem sscan ssubscribe subscribe sunsubscribe time unlink unsubscribe wait \
 xadd xdel xlen xrange xtrim zadd zcard zlexcount zmscore zrange zrangebylex zrangebyscore zrank zrem zremrangebyrank zscore \
 get hrandfield smembers \
 client|setname ping select"

@@ -27,7 +27,9 @@ class BusHealth:
 
     `heard` is how many seconds ago the bus last received its own probe through its own subscription (None: never),
     `reachable` whether commands reach Redis, `problem` names the fault ("" if there is none). `replicas` is the state
-    of Redis's replicas in words, "" if there is nothing to say, and `replicated` whether they suffice.
+    of Redis's replicas in words, "" if there is nothing to say, and `replicated` whether they suffice. `deaf` are the
+    shards of a cluster over which the worker does not hear itself, each with the reason; a bus may be ready all the
+    same. It is None without a cluster.
     """
 
     ready: bool
@@ -36,6 +38,7 @@ class BusHealth:
     problem: str = ""
     replicas: str = ""
     replicated: bool = True
+    deaf: Sequence[str] | None = None
 
 
 class Bus(Protocol):

@@ -40,19 +40,14 @@ from relay.backend.redis.broadcasts import RedisBroadcasts
 from relay.backend.redis.bus import RedisBus
 from relay.backend.redis.channels import RedisRecentChannels
 from relay.backend.redis.checkpoints import RedisCheckpoints
-from relay.backend.redis.client import RedisClient
-from relay.backend.redis.connection import Dialer
-from relay.backend.redis.durability import Replicas
+from relay.backend.redis.cluster.parts import parts_of_cluster
 from relay.backend.redis.fleet_keys import RedisFleetKeys
-from relay.backend.redis.keys import Keys
-from relay.backend.redis.leases import RedisLeases
 from relay.backend.redis.outboxes import RedisOutboxes
+from relay.backend.redis.parts import parts_of_one
 from relay.backend.redis.positions import RedisDeliveredPositions
 from relay.backend.redis.presence import RedisPresence
-from relay.backend.redis.registration import Registration
 from relay.backend.redis.room_list import RedisRoomList
 from relay.backend.redis.rules import RedisRoomRules
-from relay.backend.redis.run import RedisRun
 from relay.backend.redis.scripts import milliseconds
 from relay.backend.redis.standings import standings
 from relay.backend.redis.subjects import RedisSubjects
@@ -86,9 +81,6 @@ from relay.config import Settings
 from relay.fleet_key import FleetKey
 from relay.limits import Clock
 from relay.metrics import Metrics
-
-_DIAL_TIMEOUT = 1.5
-"""Seconds for one attempt to connect to Redis: short, so that after an outage the next attempt comes soon."""
 
 _MOST_CLAIM = 5.0
 """Seconds after which the sender of the webhook's events is replaced, unless the lease of a worker is shorter."""
@@ -153,6 +145,8 @@ def backend_settings(
         timeout=settings.publish_timeout,
         queue=_PUBLISH_QUEUE,
         probe_timeout=settings.probe_timeout,
+        addresses=settings.redis_addresses,
+        shards_needed=settings.shards_needed,
         replicas=settings.replicas,
     )
     return BackendSettings(
@@ -240,14 +234,15 @@ def build_backend(
             headroom,
             rules,
             rules,
-            lambda arrived: str(Stamp.exact(arrived)),
+            lambda room, arrived: str(Stamp.exact(arrived)),
             rooms.webhook,
             outboxes,
             (bus,),
         )
-    keys = Keys(settings.redis.prefix)
-    run = RedisRun(keys, ttl=settings.rooms.state_ttl, on_change=partial(_note_new_run, metrics, on_new_run))
-    return _over_redis(settings, settings.redis, run, lease, sink, tags_of(fleet_key), on_rules_asked, metrics, clock)
+    on_run = partial(_note_new_run, metrics, on_new_run)
+    return _over_redis(
+        settings, settings.redis, on_run, lease, sink, tags_of(fleet_key), on_rules_asked, metrics, clock
+    )
 
 
 def _memory_webhook(settings: BackendSettings, noted: Outboxes, metrics: Metrics) -> MemoryWebhookQueue | None:
@@ -269,7 +264,7 @@ async def _has_living_workers(_: str) -> bool:
 def _over_redis(
     settings: BackendSettings,
     redis: RedisSettings,
-    run: RedisRun,
+    on_new_run: Callable[[], object],
     lease: LeaseName,
     sink: Sink,
     tag_of: TagOf,
@@ -277,37 +272,22 @@ def _over_redis(
     metrics: Metrics,
     clock: Clock,
 ) -> Backend:
-    keys = Keys(redis.prefix, redis.database)
-    dialer = Dialer(
-        redis.url,
-        password=redis.password,
-        timeout=min(redis.timeout, _DIAL_TIMEOUT),
-        name=f"relay-{lease.worker}",
-        on_failover=metrics.redis_failovers.inc,
-    )
-    client = RedisClient(
-        dialer,
-        timeout=redis.timeout,
-        waiting=redis.queue,
-        on_reconnect=metrics.redis_reconnects.inc,
-        on_error=metrics.redis_errors.inc,
-        run=run,
-        headroom=Headroom(settings.memory_share, "Redis's maxmemory", metrics.memory_share.set),
-    )
+    make = parts_of_cluster if redis.is_cluster else parts_of_one
+    # The probe's name is its own even if two workers have the same name: neither may take the other's for its own.
+    probe = f"{lease.worker}/{random.getrandbits(48):012x}"
+    parts = make(settings, redis, lease, metrics, clock, on_new_run=on_new_run, probe=probe)
+    client, keys, registration = parts.client, parts.keys, parts.registration
     bus = RedisBus(
         sink,
         client,
-        dialer,
+        parts.lines,
         redis,
         settings.rooms,
-        # Its own even if two workers have the same name: neither may take the other's probe for its own.
-        worker=f"{lease.worker}/{random.getrandbits(48):012x}",
         metrics=metrics,
         clock=clock,
         on_rules_asked=on_rules_asked,
-        replicas=_replicas(redis, dialer, run, metrics) if redis.replicas else None,
+        durability=parts.durability,
     )
-    registration = Registration(client, keys, lease, settings)
     addresses = RedisAddresses(client, keys, lease, settings.forward)
     noted, webhook = Outboxes(), None
     if settings.webhook is not None:
@@ -317,7 +297,7 @@ def _over_redis(
     return Backend(
         bus,
         RedisPresence(client, keys, lease, settings.rooms, registration, tag_of, outboxes),
-        RedisLeases(client, keys, lease, settings, registration, addresses, outboxes),
+        parts.make_leases(addresses, outboxes),
         RedisRoomList(client, keys),
         partial(has_living_workers, client, keys, milliseconds(settings.lease.duration)),
         partial(standings, client, keys),
@@ -336,20 +316,8 @@ def _over_redis(
         client.headroom,
         rules,
         rules,
-        lambda arrived: str(client.clock.stamp(arrived) or ""),
+        lambda room, arrived: str(client.at_room(room).clock.stamp(arrived) or ""),
         webhook,
         noted,
-        (client, bus),
-    )
-
-
-def _replicas(redis: RedisSettings, dialer: Dialer, run: RedisRun, metrics: Metrics) -> Replicas:
-    """Make the part that waits for replicas."""
-    return Replicas(
-        dialer,
-        run,
-        number=redis.replicas,
-        timeout=redis.timeout,
-        on_reconnect=metrics.redis_reconnects.inc,
-        on_unconfirmed=metrics.unconfirmed.inc,
+        (parts.opened, bus),
     )

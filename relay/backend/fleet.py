@@ -1,13 +1,20 @@
 """Questions to a running fleet, for programs that are not one of its workers."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from relay.backend.redis.client import RedisClient
+from relay.backend.redis.cluster.keys import ClusterKeys
+from relay.backend.redis.cluster.parts import cluster_client
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.room_list import RedisRoomList
+from relay.backend.settings import BackendSettings, RedisSettings
 from relay.config import Settings
+from relay.metrics import Metrics
 from relay.model.room_list import RoomQuery
+
+_NAME = "rooms"
 
 _WAITING = 1000
 """Calls that may wait for the connection; this program makes a few at the same time."""
@@ -21,16 +28,30 @@ async def live_rooms(settings: Settings, prefix: str = "") -> Sequence[tuple[str
 
     Raises `Unavailable` or `OutcomeUnknown`.
     """
-    dialer = Dialer(
-        settings.redis_url, password=settings.redis_password, timeout=settings.publish_timeout, name="relay-rooms"
+    redis = RedisSettings(
+        settings.redis_url,
+        settings.redis_password,
+        settings.redis_prefix,
+        settings.publish_timeout,
+        _WAITING,
+        addresses=settings.redis_addresses,
     )
-    async with RedisClient(
-        dialer, timeout=settings.publish_timeout, waiting=_WAITING, on_reconnect=lambda: None
-    ) as client:
-        list_rooms = RedisRoomList(client, Keys(settings.redis_prefix))
+    async with _room_list(redis) as list_rooms:
         page = await list_rooms(RoomQuery(prefix, limit=_PAGE))
         rooms = page.rooms
         while page.next:
             page = await list_rooms(RoomQuery(prefix, page.next, _PAGE))
             rooms += page.rooms
         return rooms
+
+
+@asynccontextmanager
+async def _room_list(redis: RedisSettings) -> AsyncIterator[RedisRoomList]:
+    if redis.is_cluster:
+        keys = ClusterKeys(redis.prefix)
+        async with cluster_client(BackendSettings(), redis, keys, Metrics(), name=_NAME) as cluster:
+            yield RedisRoomList(cluster, keys)
+        return
+    dialer = Dialer(redis.url, password=redis.password, timeout=redis.timeout, name=f"relay-{_NAME}")
+    async with RedisClient(dialer, timeout=redis.timeout, waiting=redis.queue, on_reconnect=lambda: None) as client:
+        yield RedisRoomList(client, Keys(redis.prefix))

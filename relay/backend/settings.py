@@ -1,7 +1,7 @@
 """The settings of a backend, in the parts in which its modules take them. Times are in seconds."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from relay.config.redis_url import parse_redis_url
 
@@ -100,7 +100,8 @@ class RedisSettings:
 
     A command that gets no reply for `timeout` fails; at most `queue` commands wait while Redis is away. A worker whose
     own probe did not come back for `probe_timeout` is not ready. `password` is for a URL that has none. A message is
-    acknowledged when so many `replicas` have it, too, within one more `timeout`.
+    acknowledged when so many `replicas` have it, too, within one more `timeout`. `addresses` and `shards_needed` are
+    for a cluster, as the settings have them.
     """
 
     url: str = field(repr=False)
@@ -110,6 +111,14 @@ class RedisSettings:
     queue: int = 1000
     probe_timeout: float = 3.0
     replicas: int = 0
+    addresses: tuple[str, ...] = ()
+    shards_needed: Literal["any", "all"] = "any"
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the URL names a cluster; raises ValueError for one that is not valid."""
+        parsed = parse_redis_url(self.url)
+        return parsed is not None and bool(parsed.nodes)
 
     @property
     def database(self) -> int:

@@ -13,8 +13,8 @@ from typing import Final, Self
 
 _TEXT: Final = re.compile(r"@(\d{1,16})\+(\d{1,16})!?")
 
-StampOf = Callable[[float], str]
-"""Returns the stamp of a request that arrived at this time on the worker's clock (`time.monotonic`), as text."""
+StampOf = Callable[[str, float], str]
+"""Returns the stamp of a request about a room that arrived at this time on the worker's clock (`time.monotonic`)."""
 
 FIRST: Final = "!"
 """Follows the stamp of an attempt that was the first member of its room."""

@@ -17,7 +17,8 @@ GROUPS: Final[Mapping[str, str]] = {
     "Listening": "host port workers tls_cert tls_key trusted_proxies",
     "Requests of other replicas": "forward_listen forward_networks",
     "Redis": (
-        "redis_url redis_password redis_prefix publish_timeout durability probe_timeout worker_lease room_state_ttl"
+        "redis_url redis_password redis_prefix redis_addresses shards_needed publish_timeout durability probe_timeout "
+        "worker_lease room_state_ttl"
     ),
     "Operation": (
         "admin_listen public_metrics admin_token fleet_secret log_level log_format worker_id drain_delay drain_timeout"

@@ -20,7 +20,7 @@ only a relay without Redis knows its own rooms; ask it, with the admin token tha
 
 
 @click.command(cls=GroupedCommand)
-@settings_options("redis_url", "redis_password", "redis_prefix", "publish_timeout")
+@settings_options("redis_url", "redis_password", "redis_prefix", "redis_addresses", "publish_timeout")
 @click.option("--name-prefix", default="", help="Only rooms whose names begin with this text.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of objects with room and members.")
 def rooms(name_prefix: str, as_json: bool, **flags: str | None) -> None:

@@ -6,6 +6,9 @@ A URL is `redis://[[USER][:PASSWORD]@]HOST[:PORT][/DATABASE][?OPTION=VALUE&…]`
 `redis+sentinel://[[USER][:PASSWORD]@]HOST[:PORT][,HOST[:PORT]…]/SERVICE[/DATABASE][?OPTION=VALUE&…]` names sentinels,
 and the master that they watch; with `rediss+sentinel://`, sentinels and Redis are asked over TLS. User and password are
 those of Redis; the options `sentinel_username` and `sentinel_password` are for the sentinels.
+
+`redis+cluster://[[USER][:PASSWORD]@]HOST[:PORT][,HOST[:PORT]…][?OPTION=VALUE&…]` names some nodes of a Redis Cluster,
+which tell the others; `rediss+cluster://` is the same over TLS. A cluster has no databases.
 """
 
 import re
@@ -23,15 +26,20 @@ SENTINEL_PORT: Final = 26379
 
 REDIS_URL_FORM: Final = (
     "empty, or redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]; rediss:// for TLS; unix:///PATH; "
-    "redis+sentinel://HOST,HOST,HOST/SERVICE for a master that sentinels watch, rediss+sentinel:// for TLS"
+    "redis+sentinel://HOST,HOST,HOST/SERVICE for a master that sentinels watch; redis+cluster://HOST,HOST,HOST for a "
+    "Redis Cluster; rediss+sentinel:// and rediss+cluster:// for TLS"
 )
 """The allowed values, for help and errors."""
 
 _MOST_DATABASES: Final = 1_000_000
 _PORT_DIGITS: Final = 5
 _SENTINEL: Final = "+sentinel"
-_SCHEMES: Final = ("redis", "rediss", "unix", f"redis{_SENTINEL}", f"rediss{_SENTINEL}")
-_MOST_SENTINELS: Final = 16
+_CLUSTER: Final = "+cluster"
+_SCHEMES: Final = (
+    "redis", "rediss", "unix",
+    f"redis{_SENTINEL}", f"rediss{_SENTINEL}", f"redis{_CLUSTER}", f"rediss{_CLUSTER}",
+)  # fmt: skip
+_MOST_SERVERS: Final = 16
 _SERVICE: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 """The names that Redis allows for a master in the configuration of a sentinel."""
 
@@ -60,6 +68,9 @@ _OF_OTHER_PROGRAMS: Final = frozenset(
 
 REDACTED: Final = "***"
 
+Address = tuple[str, int]
+"""Host and port."""
+
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
@@ -77,6 +88,8 @@ class RedisUrl:
     """The URL without user, password and options, as it may be shown."""
     sentinels: "Sentinels | None" = None
     """The sentinels that know where Redis is, instead of `host` and `port`."""
+    nodes: "tuple[Address, ...]" = ()
+    """Some nodes of a Redis Cluster, instead of `host` and `port`."""
 
     @property
     def is_encrypted(self) -> bool:
@@ -88,7 +101,7 @@ class RedisUrl:
 class Sentinels:
     """The sentinels of a master: their addresses, its name (`service`), and how to log in to them."""
 
-    addresses: tuple[tuple[str, int], ...]
+    addresses: tuple[Address, ...]
     service: str
     username: str = ""
     password: str = field(default="", repr=False)
@@ -104,8 +117,8 @@ def parse_redis_url(text: str) -> RedisUrl | None:
     scheme = scheme.lower()
     if not separator or scheme not in _SCHEMES:
         raise NotAllowed(
-            "it does not begin with redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel:// (without "
-            "quotes)"
+            "it does not begin with redis://, rediss://, unix://, or with redis+sentinel://, redis+cluster:// or the "
+            "same with rediss (without quotes)"
         )
     if "#" in rest:
         raise NotAllowed("it has a #; in a password, # is written %23")
@@ -131,6 +144,11 @@ def parse_redis_url(text: str) -> RedisUrl | None:
         sentinels = _sentinels(address, service, options)
         database = _database(number, options)
         return RedisUrl(scheme, "", 0, "", database, username, password, _tls(options), shown, sentinels)
+    if scheme.endswith(_CLUSTER):
+        if _database(path, options):
+            raise NotAllowed("it has a database; a cluster has none but 0")
+        nodes = _addresses(address, path, DEFAULT_PORT)
+        return RedisUrl(scheme, "", 0, "", 0, username, password, _tls(options), shown, nodes=nodes)
     host, port = _address(address, path)
     database = _database(path, options)
     return RedisUrl(scheme, host, port, "", database, username, password, _tls(options), shown)
@@ -202,17 +220,28 @@ def _sentinels(addresses: str, service: str, options: Mapping[str, str]) -> Sent
             "it does not name the master that the sentinels watch: redis+sentinel://HOST,HOST,HOST/SERVICE, with the "
             "name that is in the sentinels' configuration"
         )
-    each = addresses.split(",")
-    if len(each) > _MOST_SENTINELS:
-        raise NotAllowed(f"it names more than {_MOST_SENTINELS} sentinels")
-    found = tuple(_address(one, service, SENTINEL_PORT) for one in each)
+    found = _addresses(addresses, service, SENTINEL_PORT)
     return Sentinels(found, service, options.get("sentinel_username", ""), options.get("sentinel_password", ""))
 
 
-def _address(text: str, path: str, default_port: int = DEFAULT_PORT) -> tuple[str, int]:
+def _addresses(text: str, path: str, default_port: int) -> tuple[Address, ...]:
+    """Read HOST[:PORT] of several servers, with commas between."""
+    each = text.split(",")
+    if len(each) > _MOST_SERVERS:
+        raise NotAllowed(f"it names more than {_MOST_SERVERS} servers")
+    return tuple(_address(one, path, default_port) for one in each)
+
+
+def parse_mapped_address(text: str) -> tuple[Address, Address]:
+    """Read `ANNOUNCED=REACHABLE`: HOST:PORT as a node of a cluster announces it, and as workers reach it."""
+    announced, _, reachable = text.partition("=")
+    return _address(announced, ""), _address(reachable, "")
+
+
+def _address(text: str, path: str, default_port: int = DEFAULT_PORT) -> Address:
     """Read HOST, HOST:PORT or [IPV6]:PORT; without an @, this text may be a part of a password."""
     if "," in text:
-        raise NotAllowed("it names several servers; the relay uses one, or the one that redis+sentinel:// finds")
+        raise NotAllowed("it names several servers; only redis+sentinel:// and redis+cluster:// do")
     found = _HOST_AND_PORT.fullmatch(text)
     if not found:
         if misplaced := _misplaced(path):

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from relay.config.declaring import Setting, count, seconds, setting, settings_of, size
 from relay.config.listen import ListenAddress, parse_host, parse_ip_listen, parse_listen
-from relay.config.redis_url import REDACTED, REDIS_URL_FORM, check_redis_url, shown_url
+from relay.config.redis_url import REDACTED, REDIS_URL_FORM, check_redis_url, parse_mapped_address, shown_url
 from relay.config.webhook_settings import WebhookSettings
 from relay.limits import burst_of
 from relay.model.ice import parse_ice_servers
@@ -96,6 +96,22 @@ class Settings(WebhookSettings, frozen=True, kw_only=True, forbid_unknown_fields
             allowed="1 to 32 letters, digits and . _ : -",
         ),
     ] = "relay"
+    redis_addresses: Annotated[
+        tuple[str, ...],
+        setting(
+            "Where the nodes of a Redis Cluster are for workers that cannot use the addresses that the nodes announce "
+            "(NAT, another network), comma-separated",
+            allowed="a list of ANNOUNCED_HOST:PORT=HOST:PORT, such as 10.0.0.7:6379=redis.example:7001",
+            check=parse_mapped_address,
+        ),
+    ] = ()
+    shards_needed: Annotated[
+        Literal["any", "all"],
+        setting(
+            "Of a Redis Cluster, the shards without which a worker is not ready: with any, it is ready while one "
+            "of them works, and /health names the others; with all, one lost shard takes every worker out"
+        ),
+    ] = "any"
     publish_timeout: Annotated[
         float,
         seconds("Time within which Redis must take a message", consequence="error unavailable or outcome_unknown"),

@@ -94,7 +94,7 @@ class Attempts:
             offered=previous,
             fresh=ids.fingerprint(fresh),
             derived=ids.fingerprint(derived) if claim.offered else "",
-            stamp=self._stamp(claim.arrived) if previous else "",
+            stamp=self._stamp(member.room, claim.arrived) if previous else "",
             insists=False,
             roster=member.presence,
             seen=seen,

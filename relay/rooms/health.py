@@ -151,6 +151,7 @@ class HealthMonitor:
             "redis": Check(answers, "answers" if answers else f"refuses: {refusal}" if refusal else bus.problem),
             "fleet_key": Check(self._fleet_key.agreed, self._state_of_fleet_key),
             "subscription": Check(bus.ready, "heard itself" if bus.ready else bus.problem, bus.heard),
+            **({} if bus.deaf is None else {"shards": Check(not bus.deaf, "; ".join(bus.deaf) or "all are heard")}),
         }
         if bus.replicas:
             checks["replicas"] = Check(bus.replicated, bus.replicas)

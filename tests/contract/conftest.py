@@ -1,4 +1,4 @@
-"""One suite per seam, over every implementation: memory, fakeredis, and a real redis-server."""
+"""One suite per seam, over every implementation: memory, fakeredis, a real redis-server, and a real cluster."""
 
 import asyncio
 import itertools
@@ -35,18 +35,16 @@ from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.bus import RedisBus
 from relay.backend.redis.channels import RedisRecentChannels
 from relay.backend.redis.checkpoints import RedisCheckpoints
-from relay.backend.redis.client import RedisClient
-from relay.backend.redis.connection import Dialer
+from relay.backend.redis.cluster.parts import parts_of_cluster
 from relay.backend.redis.fleet_keys import RedisFleetKeys
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.leases import RedisLeases
 from relay.backend.redis.outboxes import RedisOutboxes
+from relay.backend.redis.parts import parts_of_one
+from relay.backend.redis.place import Redis
 from relay.backend.redis.positions import RedisDeliveredPositions
 from relay.backend.redis.presence import RedisPresence
-from relay.backend.redis.registration import Registration
 from relay.backend.redis.room_list import RedisRoomList
 from relay.backend.redis.rules import RedisRoomRules
-from relay.backend.redis.run import RedisRun
 from relay.backend.redis.scripts import milliseconds
 from relay.backend.redis.tags import tags_of
 from relay.backend.redis.trees import RedisTrees
@@ -118,7 +116,7 @@ class FakeWorker:
     channels: RecentChannels
     rules: Any
     trees: Trees
-    client: RedisClient | None = None
+    client: Redis | None = None
     keys: Keys | None = None
     addresses: Addresses = field(default_factory=lambda: MemoryAddresses(time.time))
     asked: list[str] = field(default_factory=list)
@@ -185,12 +183,13 @@ def fake_redis_url() -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture(params=["memory", "fakeredis", "redis"])
+_URLS = {"fakeredis": "fake_redis_url", "redis": "redis_url", "cluster": "cluster_url"}
+
+
+@pytest.fixture(params=["memory", *_URLS])
 def backend(request: pytest.FixtureRequest) -> str:
-    """The URL of a Redis, or "" for memory."""
-    if request.param == "memory":
-        return ""
-    return str(request.getfixturevalue("fake_redis_url" if request.param == "fakeredis" else "redis_url"))
+    """The URL of a Redis or a cluster, or "" for memory."""
+    return "" if request.param == "memory" else str(request.getfixturevalue(_URLS[request.param]))
 
 
 _numbers = itertools.count()
@@ -251,13 +250,14 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
                     webhook=state.webhook,
                     dropped=dropped,
                 )
-            redis = RedisSettings(backend, prefix=prefix, timeout=TIMEOUT, queue=2000, probe_timeout=TIMEOUT)
-            keys, dialer = Keys(prefix), Dialer(backend, timeout=TIMEOUT, name=name)
-            run = RedisRun(keys, ttl=rooms.state_ttl, on_change=lambda: None)
-            client = RedisClient(dialer, timeout=TIMEOUT, waiting=2000, on_reconnect=lambda: None, run=run)
-            await stack.enter_async_context(client)
+            redis = RedisSettings(
+                backend, prefix=prefix, timeout=TIMEOUT, queue=2000, probe_timeout=TIMEOUT, shards_needed="all"
+            )
             settings = BackendSettings(rooms, its_lease, redis)
-            registration = Registration(client, keys, lease, settings)
+            make_parts = parts_of_cluster if redis.is_cluster else parts_of_one
+            parts = make_parts(settings, redis, lease, Metrics(), time.monotonic, on_new_run=lambda: None, probe=name)
+            await stack.enter_async_context(parts.opened)
+            client, keys, registration = parts.client, parts.keys, parts.registration
             asked: list[str] = []
             noted = Outboxes()
             ttl = milliseconds(rooms.state_ttl)
@@ -265,10 +265,9 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
             bus = RedisBus(
                 received,
                 client,
-                dialer,
+                parts.lines,
                 redis,
                 rooms,
-                worker=name,
                 metrics=Metrics(),
                 clock=time.monotonic,
                 on_rules_asked=asked.append,
@@ -279,7 +278,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
             return FakeWorker(
                 bus,
                 RedisPresence(client, keys, lease, rooms, registration, tags_of(FLEET_KEY), outboxes),
-                RedisLeases(client, keys, lease, settings, registration, addresses, outboxes),
+                parts.make_leases(addresses, outboxes),
                 RedisRoomList(client, keys),
                 lease,
                 received,

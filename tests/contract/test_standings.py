@@ -44,5 +44,5 @@ async def test_a_lease_that_is_gone_has_no_end(make_worker: MakeWorker) -> None:
     await worker.leases.beat()
     await join(worker, "ann")
     if worker.client is not None and worker.keys is not None:
-        await worker.client.call("ZREM", worker.keys.workers, str(worker.lease))
+        await worker.client.call("ZREM", worker.keys.leases_of_room("room").workers, str(worker.lease))
         assert await found(worker, "ann") == {"ann": Standing(held=False, lease_end=0)}

@@ -3,8 +3,8 @@
 from typing import Final
 
 from relay.backend.broadcasts import BROADCAST_TTL, BroadcastMember
-from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.place import Redis
 from relay.backend.redis.scripts import BROADCAST, milliseconds
 
 _NONE: Final = "$"
@@ -14,7 +14,7 @@ _NONE: Final = "$"
 class RedisBroadcasts:
     """Each method calls broadcast.lua; a tree about which nobody calls for `ttl` seconds is forgotten."""
 
-    def __init__(self, client: RedisClient, keys: Keys, *, ttl: float = BROADCAST_TTL) -> None:
+    def __init__(self, client: Redis, keys: Keys, *, ttl: float = BROADCAST_TTL) -> None:
         self._client = client
         self._keys = keys
         self._ttl = milliseconds(ttl)

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from typing import Final
 
 from relay.backend.channels import MOST_CHANNELS, bounded, digest
-from relay.backend.redis.client import RedisClient, ignore
-from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.place import Redis
 from relay.backend.redis.scripts import milliseconds
 
 _RENEWALS: Final = 4
@@ -28,7 +27,7 @@ class RedisRecentChannels:
     `later` calls a function after some seconds, like `asyncio.loop.call_later`.
     """
 
-    def __init__(self, client: RedisClient, keys: Keys, *, ttl: float, later: Later | None = None) -> None:
+    def __init__(self, client: Redis, keys: Keys, *, ttl: float, later: Later | None = None) -> None:
         self._client = client
         self._keys = keys
         self._renewal = ttl / _RENEWALS
@@ -51,9 +50,9 @@ class RedisRecentChannels:
         self.noted.add(name)
         self._counts[room] = count + 1
         key = self._keys.channels(room)
-        self._client.send(pack("ZADD", key, self._client.clock.now, digest(channel)), ignore)
-        self._client.send(pack("ZREMRANGEBYRANK", key, 0, -1 - MOST_CHANNELS), ignore)
-        self._client.send(pack("PEXPIRE", key, self._ttl), ignore)
+        self._client.tell("ZADD", key, self._now(key), digest(channel))
+        self._client.tell("ZREMRANGEBYRANK", key, 0, -1 - MOST_CHANNELS)
+        self._client.tell("PEXPIRE", key, self._ttl)
 
     def _end(self) -> None:
         """Forget all at once: looking at the time for each message would cost more than the commands."""
@@ -66,5 +65,9 @@ class RedisRecentChannels:
 
     async def used(self, room: str, channel: str) -> bool:
         """Ask for the time at which the channel was noted."""
-        noted = await self._client.call("ZSCORE", self._keys.channels(room), digest(channel))
-        return noted is not None and float(noted) > self._client.clock.now - self._ttl
+        key = self._keys.channels(room)
+        noted = await self._client.call("ZSCORE", key, digest(channel))
+        return noted is not None and float(noted) > self._now(key) - self._ttl
+
+    def _now(self, key: str) -> int:
+        return self._client.at_key(key).clock.now

@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.place import Redis
 from relay.backend.redis.scripts import milliseconds
 from relay.model.checkpoints import CHECKPOINT_TTL, FIRST_TURN, Kept
 
@@ -18,7 +18,7 @@ _TURNS: Final = b"turns"
 class RedisCheckpoints:
     """Commands of one write are sent together; each of them may be repeated."""
 
-    def __init__(self, client: RedisClient, keys: Keys) -> None:
+    def __init__(self, client: Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys
 

@@ -5,27 +5,19 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
 from relay.backend.headroom import Headroom
 from relay.backend.redis.clock import RedisClock
-from relay.backend.redis.connection import (
-    Argument,
-    Dialer,
-    Done,
-    Pending,
-    RedisConnection,
-    call,
-    pack,
-    refused,
-)
+from relay.backend.redis.connection import Dialer, Done, Pending, RedisConnection, call, pack, refused
+from relay.backend.redis.place import RedisPlace, ignore
 from relay.backend.redis.reconnect import Reconnector
-from relay.backend.redis.replies import ErrorReplies, RedisUnreachable, is_noscript, serves_nobody
+from relay.backend.redis.replies import ErrorReplies, RedisUnreachable, serves_nobody
 from relay.backend.redis.run import RedisRun
-from relay.backend.redis.scripts import ALL, Script
+from relay.backend.redis.scripts import ALL, sharded
 from relay.backend.redis.sentinel import Address
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
 from relay.tasks import KeptLoop
@@ -41,13 +33,14 @@ def _nothing() -> None:
     pass
 
 
-class RedisClient:
+class RedisClient(RedisPlace):
     """Sends commands in the order of the calls, pipelined, and waits a bounded time for Redis to come back.
 
     A call fails with `Unavailable` if Redis was not reached in `timeout` seconds, if `waiting` calls wait already, or
     if Redis refused the command; with `OutcomeUnknown` if the command was sent and no reply came, or if a script
     failed. `on_error` is called for each error reply. `run` learns the run of Redis on each new connection. `headroom`
-    is that of Redis's memory.
+    is that of Redis's memory. A client of a node of a cluster is `clustered`; `on_lost` is called when its connection
+    is lost, or could not be opened.
     """
 
     def __init__(
@@ -60,17 +53,22 @@ class RedisClient:
         on_error: Callable[[], object] = _nothing,
         run: RedisRun | None = None,
         headroom: Headroom | None = None,
+        clustered: bool = False,
+        on_lost: Callable[[], object] = _nothing,
     ) -> None:
-        self.headroom = headroom or Headroom()
+        self._headroom = headroom or Headroom()
+        self.clustered = clustered
+        self._on_lost = on_lost
         self._dialer = dialer
         self._timeout = timeout
         self._max_waiting = waiting
         self._waiting_bytes = 0
-        self._errors = ErrorReplies(on_error, on_leave=self._leave_soon)
+        self.errors = ErrorReplies(on_error, on_leave=self._leave_soon)
         self._on_error = on_error
         self._run = run
         # Commands that wait for a connection, each with the time at which its caller is given an error.
         self._waiting: deque[tuple[float, bytes, Done]] = deque()
+        self._scripts = [sharded(script) if clustered else script for script in ALL]
         self._connection: RedisConnection | None = None
         self._pending = Pending()
         # Commands that got NOSCRIPT, to be sent again once the scripts are loaded; None if no loading is under way.
@@ -80,11 +78,15 @@ class RedisClient:
         self._kept: KeptLoop | None = None
 
     async def __aenter__(self) -> Self:
+        self.open()
+        return self
+
+    def open(self) -> None:
+        """Begin to connect, in the running event loop."""
         self._loop = asyncio.get_running_loop()
         # Not the time of the event loop, which stands still within one turn.
-        self.clock = RedisClock(time.monotonic, self._timeout)
+        self._clock = RedisClock(time.monotonic, self._timeout)
         self._kept = KeptLoop(self._reconnector.run, "redis commands")
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -95,6 +97,16 @@ class RedisClient:
             self._timer.cancel()
         if self._connection is not None:
             self._connection.abort()
+
+    @property
+    def clock(self) -> RedisClock:
+        """The clock of Redis."""
+        return self._clock
+
+    @property
+    def headroom(self) -> Headroom:
+        """The memory of Redis that is left."""
+        return self._headroom
 
     @property
     def reachable(self) -> bool:
@@ -138,6 +150,14 @@ class RedisClient:
 
     # Sending.
 
+    def at_key(self, key: str) -> RedisPlace:
+        """Return this client: one Redis has all keys."""
+        return self
+
+    def at_room(self, room: str) -> RedisPlace:
+        """Return this client: one Redis has all rooms."""
+        return self
+
     def send(self, command: bytes, done: Done) -> None:
         """Send one packed command; `done` is called once, with the reply or an error, perhaps before this returns."""
         deadline = self._loop.time() + self._timeout
@@ -156,18 +176,6 @@ class RedisClient:
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._check_deadlines)
 
-    def send_script(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], done: Done) -> None:
-        """Run a script, as `send` does; if Redis does not have it any more, it is loaded again."""
-        command = pack("EVALSHA", script.sha, len(keys), *keys, *arguments)
-
-        def check(reply: Any) -> None:
-            if is_noscript(reply):
-                self.resend(command, done)
-            else:
-                done(reply)
-
-        self.send(command, check)
-
     def resend(self, command: bytes, done: Done) -> None:
         """Send a command that got NOSCRIPT again, after the scripts and before all later commands."""
         if self._connection is None:
@@ -177,44 +185,26 @@ class RedisClient:
             log.warning("Redis does not have the relay's scripts any more (SCRIPT FLUSH?); loading them again")
             self._resending = deque()
             deadline = self._loop.time() + self._timeout
-            for script in ALL:
+            for script in self._scripts:
                 self._connection.send(pack("SCRIPT", "LOAD", script.source))
-                self._pending.add(deadline, self._loaded if script is ALL[-1] else ignore)
+                self._pending.add(deadline, self._loaded if script is self._scripts[-1] else ignore)
         self._resending.append((command, done))
-
-    def call(self, *arguments: Argument) -> asyncio.Future[Any]:
-        """Send one command; the future gets its reply, or the error."""
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self.send(pack(*arguments), partial(self._resolve, future, False))
-        return future
 
     def bound_clock(self) -> None:
         """Ask Redis for its time, for the stamps of attempts."""
         asked = self.clock.time
         self.send(pack("TIME"), lambda reply: self._bound_clock(reply, asked))
 
-    def run(self, script: Script, keys: Sequence[str], *arguments: Argument) -> asyncio.Future[Any]:
-        """Run a script; the future gets its result, or the error."""
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self.send_script(script, keys, arguments, partial(self._resolve, future, True))
-        return future
-
-    def script_error(self, reply: Any) -> RelayError:
-        """Return the error for a reply that is not a result of the script: an error reply, or an unexpected value."""
-        return self._errors.error_of(reply, script=True) or self._errors.unexpected(reply)
-
-    def _resolve(self, future: asyncio.Future[Any], script: bool, reply: Any) -> None:
-        if future.done():
-            return
-        error = self._errors.error_of(reply, script=script)
-        if error is None:
-            future.set_result(reply)
-        else:
-            future.set_exception(error)
-
     # The connection.
 
     async def _connect(self) -> None:
+        try:
+            await self._open()
+        except RedisUnreachable:
+            self._on_lost()
+            raise
+
+    async def _open(self) -> None:
         # Each connection has its own: replies of one that is given up must not be taken for replies of the next one.
         pending = Pending()
         connection = await self._dialer.open(pending.resolve, lambda: self._lost(connection, pending, OutcomeUnknown()))
@@ -224,8 +214,8 @@ class RedisClient:
                 asked = self.clock.time
                 connection.send(pack("TIME"))
                 pending.add(0, lambda reply: self._bound_clock(reply, asked))
-                loaded: list[asyncio.Future[Any]] = [self._loop.create_future() for _ in ALL]
-                for script, future in zip(ALL, loaded, strict=True):
+                loaded: list[asyncio.Future[Any]] = [self._loop.create_future() for _ in self._scripts]
+                for script, future in zip(self._scripts, loaded, strict=True):
                     connection.send(pack("SCRIPT", "LOAD", script.source))
                     # No deadline: `_check_deadlines` looks at `self._pending`, which is another one until the scripts
                     # are loaded.
@@ -311,6 +301,17 @@ class RedisClient:
         times = [time for time in (self._pending.deadline, self._waiting[0][0] if self._waiting else None) if time]
         self._timer = self._loop.call_at(min(times), self._check_deadlines) if times else None
 
+    def hand_back(self, reply: Any) -> None:
+        """Give this reply to all commands that wait for a connection, in their order: they are sent elsewhere."""
+        waiting, self._waiting, self._waiting_bytes = self._waiting, deque(), 0
+        for _, _, done in waiting:
+            call(done, reply)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no command waits for a connection or a reply."""
+        return not self._waiting and self._pending.deadline is None
+
     def _give_up(self, error: Exception) -> None:
         if self._connection is not None:
             connection = self._connection
@@ -335,6 +336,7 @@ class RedisClient:
         if self._connection is connection:
             self._connection = None
             self._reconnector.disconnected()
+            self._on_lost()
         pending.fail(error)
 
 
@@ -342,7 +344,3 @@ def set_result(future: asyncio.Future[Any], reply: Any) -> None:
     """Hand a reply to a caller that may have stopped waiting for it."""
     if not future.done():
         future.set_result(reply)
-
-
-def ignore(reply: Any) -> None:
-    """Ignore a reply: if the command failed, a later one fails as well."""

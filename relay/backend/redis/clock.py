@@ -69,6 +69,12 @@ class RedisClock:
         earliest = max(0, round(bounds[0] + arrived * 1e6))
         return Stamp(earliest, max(earliest, round(bounds[1] + arrived * 1e6)))
 
+    def ahead_of(self, other: "RedisClock") -> int:
+        """Return by how much this clock is ahead of another (ms), as far as is known."""
+        if self is other or self._offset is None or other._offset is None:
+            return 0
+        return round(self._offset - other._offset)
+
     def _widened(self, now: float) -> tuple[float, float] | None:
         if self._bounds is None:
             return None

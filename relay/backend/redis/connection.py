@@ -20,8 +20,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from relay.backend.redis.replies import RedisUnreachable, reason_of, reply_in, report_of
-from relay.backend.redis.sentinel import Address, MasterFinder
-from relay.config.redis_url import RedisUrl, parse_redis_url, redact, secrets_of
+from relay.backend.redis.sentinel import MasterFinder
+from relay.config.redis_url import Address, RedisUrl, parse_redis_url, redact, secrets_of
 from relay.model.errors import NotAllowed
 
 log = logging.getLogger("relay.backend.redis")
@@ -109,7 +109,8 @@ class Dialer:
     """Opens connections to one Redis; `password` is for a URL that has none.
 
     If the URL names sentinels, each attempt asks them first where the master is; `on_failover` is called when it is
-    another one. Raises ValueError (`NotAllowed`) for a URL that is not valid.
+    another one. If it names nodes of a cluster, `address` is that of the node. Raises ValueError (`NotAllowed`) for a
+    URL that is not valid.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Dialer:
         timeout: float,
         name: str,
         password: str = "",
+        address: Address | None = None,
         on_failover: Callable[[], object] = lambda: None,
     ) -> None:
         parsed = _parsed(url)
@@ -136,6 +138,8 @@ class Dialer:
             "socket_timeout": timeout,
         }
         self._pool = ConnectionPool(**_options_of(parsed, password), **common)
+        if address is not None:
+            self._pool.connection_kwargs |= {"host": address[0], "port": address[1]}
         self._masters = MasterFinder(parsed, common, on_failover) if parsed.sentinels else None
         self._lookup: asyncio.Future[Any] | None = None
 
@@ -222,8 +226,8 @@ def _options_of(url: RedisUrl, password: str) -> dict[str, Any]:
         return options | {"connection_class": UnixDomainSocketConnection, "path": url.path}
     if url.is_encrypted:
         options["connection_class"] = SSLConnection
-    # Sentinels tell the address later.
-    place = {} if url.sentinels else {"host": url.host, "port": url.port}
+    # Sentinels tell the address later, and a cluster tells those of its nodes.
+    place = {} if url.sentinels or url.nodes else {"host": url.host, "port": url.port}
     return {**options, **place, **url.tls}
 
 

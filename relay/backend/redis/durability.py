@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from relay.backend.bus import Published
-from relay.backend.redis.client import ignore, set_result
+from relay.backend.redis.client import set_result
 from relay.backend.redis.connection import Dialer, Pending, RedisConnection, call, pack, refused
+from relay.backend.redis.place import ignore
 from relay.backend.redis.reconnect import Reconnector
 from relay.backend.redis.replies import RedisUnreachable, leaves, report_of
 from relay.backend.redis.run import RedisRun, read_run
@@ -46,6 +47,25 @@ class _Receipt:
     run: str
     done: Published | None
     receipt: Receipt
+
+
+class Durability(Protocol):
+    """The replicas of all of Redis; `async with` begins and ends to wait for them."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def confirm(self, room: str, done: Published, outcome: Receipt | RelayError) -> None:
+        """Pass the receipt of a message in a room on once the replicas have it; called when Redis has answered."""
+        ...
+
+    @property
+    def problem(self) -> str:
+        """Why nothing waits for replicas any more: a loop is dead; "" if all run."""
+        ...
 
 
 class Replicas:
@@ -88,9 +108,13 @@ class Replicas:
         self._kept: KeptLoop | None = None
 
     async def __aenter__(self) -> Self:
+        self.open()
+        return self
+
+    def open(self) -> None:
+        """Begin to connect, in the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._kept = KeptLoop(self._reconnector.run, "redis replicas")
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -105,9 +129,13 @@ class Replicas:
         self._asked, self._waiting = None, deque()
 
     @property
-    def loop(self) -> KeptLoop | None:
-        """The loop that keeps the connection open; None before the replicas are opened."""
-        return self._kept
+    def problem(self) -> str:
+        """Why the connection is not kept open any more; "" if it is."""
+        return f"{self._kept.name} {self._kept.problem}" if self._kept is not None and self._kept.problem else ""
+
+    def confirm(self, room: str, done: Published, outcome: Receipt | RelayError) -> None:
+        """Call `after`: one Redis has all rooms."""
+        self.after(done, outcome)
 
     @property
     def report(self) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from relay.backend.fleet_keys import MOST_RECORDS
-from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.place import Redis
 from relay.backend.redis.replies import ScriptFailed
 from relay.backend.redis.scripts import FLEET_KEY, milliseconds
 from relay.model.errors import Unavailable
@@ -19,7 +19,7 @@ _FAILED = "Redis cannot store the fleet key; the log has its text"
 class RedisFleetKeys:
     """Calls fleet_key.lua. No text of Redis is logged here, because the reply has the secrets."""
 
-    def __init__(self, client: RedisClient, keys: Keys, *, ttl: float) -> None:
+    def __init__(self, client: Redis, keys: Keys, *, ttl: float) -> None:
         self._client = client
         self._keys = keys
         self._ttl = milliseconds(ttl)

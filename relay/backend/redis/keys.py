@@ -4,21 +4,37 @@ Keys are separate in each database of Redis; Redis channels are not, so their na
 database 0 they have none, as in versions that did not know of this.
 """
 
+from collections.abc import Sequence
+
 
 class Keys:
-    """The names under one prefix, in one database of Redis."""
+    """The names under one prefix, in one database of Redis.
 
-    def __init__(self, prefix: str, database: int = 0) -> None:
+    With a hash tag for `leases`, all keys of leases are in the slot of this tag.
+    """
+
+    def __init__(self, prefix: str, database: int = 0, *, leases: str = "") -> None:
         self._prefix = prefix
         # No prefix has an @, so that no other prefix leads to the same names.
         self._channel_prefix = f"{prefix}:@{database}" if database else prefix
         self._room_at = len(self._channel_prefix) + 2
-        self.workers = f"{prefix}:workers"
+        self._leases = f"{prefix}:leases:{{{leases}}}" if leases else prefix
+        self.workers = f"{self._leases}:workers"
+        self.lease_groups: Sequence[Keys] = (self,)
+        """The keys of each group of leases; a worker has its lease in all groups."""
         self.fleet_key = f"{prefix}:fleet-key"
         self.run = f"{prefix}:run"
         # Queue, state and sender, in one slot. No room's key has this form.
         queue = f"{prefix}:webhook:{{queue}}"
         self.webhook = (queue, f"{queue}:state", f"{queue}:sender")
+
+    def leases_of_room(self, room: str) -> "Keys":
+        """Return the keys of the group in which workers have their lease for a room."""
+        return self
+
+    def leases_of_key(self, key: str) -> "Keys":
+        """Return the keys of a group of leases that is, if possible, on the same Redis as a key."""
+        return self
 
     def channel(self, room: str) -> str:
         """Return the Redis channel of a room."""
@@ -122,11 +138,11 @@ class Keys:
 
     def worker_rooms(self, lease: str) -> str:
         """Return the key of the set of rooms in which a lease has members."""
-        return f"{self._prefix}:worker:{lease}:rooms"
+        return f"{self._leases}:worker:{lease}:rooms"
 
     def worker_index(self, lease: str) -> str:
         """Return the key of the same rooms in a sorted set, from which lists of rooms are read."""
-        return f"{self._prefix}:worker:{lease}:index"
+        return f"{self._leases}:worker:{lease}:index"
 
     def _room(self, room: str) -> str:
         return f"{self._prefix}:{{{room}}}"

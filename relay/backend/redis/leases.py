@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
 from relay.backend.presence import ADOPTION_BATCH, HeldMember, LeaseEnd, LeaseName, LeaseStatus
 from relay.backend.redis.addresses import RedisAddresses
-from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.memory import RedisMemory
 from relay.backend.redis.outboxes import RedisOutboxes
+from relay.backend.redis.place import Redis
 from relay.backend.redis.registration import LOST, RETIRED, Registration, scored
 from relay.backend.redis.replies import ScriptFailed
 from relay.backend.redis.room_list import read_set
@@ -40,17 +40,22 @@ _ENDS: Mapping[int, LeaseEnd] = {0: "", 1: "lapsed", 2: "lost", 3: "older"}
 
 
 class RedisLeases:
-    """Leases in one sorted set, by deadline."""
+    """Leases in one sorted set, by deadline.
+
+    `look_after` is called with each heartbeat, for questions to Redis that do not depend on the lease.
+    """
 
     def __init__(
         self,
-        client: RedisClient,
+        client: Redis,
         keys: Keys,
         lease: LeaseName,
         settings: BackendSettings,
         registration: Registration,
         addresses: RedisAddresses | None = None,
         outboxes: RedisOutboxes | None = None,
+        *,
+        look_after: Callable[[], None] | None = None,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -60,14 +65,19 @@ class RedisLeases:
         self._outboxes = outboxes
         self._state_ttl = milliseconds(settings.rooms.state_ttl)
         self._registration = registration
-        self._memory = RedisMemory(client, keys)
+        self._place = client.at_key(keys.workers)
+        self._memory = RedisMemory(self._place, keys.workers)
+        self._look_after = look_after or self._ask
         self._ended: LeaseEnd = ""
+        # What the last call of heartbeat.lua has found: dead leases, with their deadlines.
+        self._dead: Sequence[bytes] = ()
         # The leases of all workers, as they were read last, and when they are to be read again.
         self._all: Sequence[bytes] = ()
         # The changes of the run of Redis before the last heartbeat.
         self._run_changes = 0
         self._read_at = 0.0
-        self._deadlines: dict[str, float] = {}
+        self.deadlines: dict[str, float] = {}
+        """The dead leases, by the last heartbeat, with their deadlines."""
         self._adopting: Collection[str] = ()
         # By dead lease: its deadline, and rooms whose adoption failed. Their members may be held under this worker's
         # lease without its knowledge, and another survivor may have forgotten the dead lease by the next heartbeat.
@@ -78,26 +88,58 @@ class RedisLeases:
 
         A lease whose adoption failed counts as dead until it is forgotten here, also if another survivor forgot it.
         """
-        rooms_lost, (ended, flat) = await asyncio.gather(self._rooms_are_lost(), self._beat())
+        ended = await self.renew()
+        if ended:
+            self._lease.renew()
+            await self.begin_anew(ended)
+        return await self.status()
+
+    async def renew(self) -> LeaseEnd:
+        """Call heartbeat.lua, and return why the lease has ended; "" if it was renewed."""
+        rooms_lost, (ended, self._dead) = await asyncio.gather(self._rooms_are_lost(), self._beat())
         if rooms_lost and not ended:
-            ended, left = "lost", self._registration.written - 2 * milliseconds(self._settings.interval)
-            await self._client.call("ZADD", self._keys.workers, left + LOST, str(self._lease))
+            ended = "lost"
+            await self.leave_behind()
         if ended == "lost" and not rooms_lost:
             await self._restore()
-        if ended:
-            self._registration.begin_anew()
-            # The workers that take the old lease over find all members that are held under it.
-            self._unconfirmed.clear()
-            # Remembered, in case the reply to the second call is lost: the next heartbeat must still report the end.
-            self._ended = ended
-            _, flat = await self._beat()
+        return ended
+
+    async def leave_behind(self) -> None:
+        """Have other workers take over the members that are left under the lease, although it was renewed just now."""
+        left = self._registration.written - 2 * milliseconds(self._settings.interval)
+        await self._client.call("ZADD", self._keys.workers, left + LOST, str(self._lease))
+
+    async def begin_anew(self, ended: LeaseEnd) -> None:
+        """Call heartbeat.lua for the lease that follows one that has ended, whose name was given just now."""
+        self._registration.begin_anew()
+        # The workers that take the old lease over find all members that are held under it.
+        self._unconfirmed.clear()
+        # Remembered, in case the reply is lost: the next heartbeat must still report the end.
+        self._ended = ended
+        _, self._dead = await self._beat()
+
+    async def status(self) -> LeaseStatus:
+        """Return what the last call of heartbeat.lua has found."""
         await self._read()
-        self._deadlines = {name: deadline for name, (deadline, _) in self._unconfirmed.items()}
-        self._deadlines |= {name.decode(): float(score) for name, score in zip(flat[::2], flat[1::2], strict=True)}
+        flat = self._dead
+        self.deadlines = {name: deadline for name, (deadline, _) in self._unconfirmed.items()}
+        self.deadlines |= {name.decode(): float(score) for name, score in zip(flat[::2], flat[1::2], strict=True)}
         ended, self._ended = self._ended, ""
-        retired = {name for name, deadline in self._deadlines.items() if deadline % 1 == RETIRED}
-        lost = {name for name, deadline in self._deadlines.items() if deadline % 1 == LOST}
-        return LeaseStatus(ended, list(self._deadlines), retired, lost)
+        retired = {name for name, deadline in self.deadlines.items() if deadline % 1 == RETIRED}
+        lost = {name for name, deadline in self.deadlines.items() if deadline % 1 == LOST}
+        return LeaseStatus(ended, list(self.deadlines), retired, lost)
+
+    async def has_died(self, lease: str, within: float) -> bool:
+        """Tell whether a lease that another group has found dead is dead here, or will be within some seconds."""
+        if lease in self.deadlines:
+            return True
+        end = await self._client.call("ZSCORE", self._keys.workers, lease)
+        left = None if end is None else (float(end) - self._place.clock.now) / 1000
+        if end is None or left is None or left > within:
+            return False
+        self.deadlines[lease] = float(end)
+        await asyncio.sleep(max(0.0, left))
+        return True
 
     async def adopt(self, lease: str) -> AsyncIterator[Sequence[HeldMember]]:
         """Call adopt.lua for a batch of rooms at the same time, and page by page.
@@ -106,14 +148,14 @@ class RedisLeases:
         wait for it. Raises `Unavailable` when this worker's own lease lapses meanwhile: the rooms are registered under
         it, and members under another one would not be found there.
         """
-        deadline, own = self._deadlines.get(lease), str(self._lease)
+        deadline, own = self.deadlines.get(lease), str(self._lease)
         if deadline is None:
             return
         # The dead worker renewed its lease at `deadline - duration`, and lived for less than an interval after that.
         settings = self._settings
         held_until = int(deadline) + milliseconds(settings.interval + settings.grace - settings.duration)
         # While Redis was away, no member could return. The era begins when the first worker reaches it again.
-        held_until = max(held_until, self._client.era // 1000 + milliseconds(settings.grace))
+        held_until = max(held_until, self._place.era // 1000 + milliseconds(settings.grace))
         registered = await read_set(self._client, self._keys.worker_rooms(lease))
         _, unconfirmed = self._unconfirmed.get(lease, (deadline, set[str]()))
         rooms = sorted(unconfirmed.union(registered))
@@ -159,7 +201,7 @@ class RedisLeases:
         `adopt` found nothing then: another survivor forgot the lease, or so many are dead that this one is not among
         the first of them any more. Its rooms would be forgotten with their members in them.
         """
-        if lease not in self._deadlines:
+        if lease not in self.deadlines:
             return
         await asyncio.gather(
             self._client.call("UNLINK", self._keys.worker_rooms(lease), self._keys.worker_index(lease)),
@@ -172,7 +214,7 @@ class RedisLeases:
         if self._addresses is not None:
             self._addresses.withdraw()
         # By Redis's clock, as all deadlines are.
-        seconds, _ = await self._client.call("TIME")
+        seconds, _ = await self._place.call("TIME")
         # Half a millisecond marks a retired lease for `beat`: the deadline of a lease that runs out is a whole number.
         await self._client.call("ZADD", self._keys.workers, int(seconds) * 1000 - RETIRED, str(self._lease))
 
@@ -210,10 +252,11 @@ class RedisLeases:
         self, room: str, cursor: bytes, lease: str, own: str, held_until: int
     ) -> tuple[bytes, list[HeldMember]]:
         """Adopt one page of a room; returns the cursor of the next one, `0` after the last."""
+        # By the clock of the Redis that has the room.
+        ends = held_until + self._client.at_room(room).clock.ahead_of(self._place.clock)
+        deadline = self._registration.deadline_of(room)
         try:
-            reply = await self._client.run(
-                ADOPT, self._keys.of_room(room), lease, own, held_until, cursor, _PAGE, self._registration.deadline
-            )
+            reply = await self._client.run(ADOPT, self._keys.of_room(room), lease, own, ends, cursor, _PAGE, deadline)
         except ScriptFailed:
             log.error("room %s: the members of dead worker %s could not be taken over; delete the room's keys",
                       room, lease)  # fmt: skip
@@ -238,9 +281,9 @@ class RedisLeases:
 
     async def _read(self) -> None:
         """Read the leases of all workers from time to time, in case Redis loses them."""
-        if self._client.clock.time >= self._read_at:
+        if self._place.clock.time >= self._read_at:
             self._all = await self._client.call("ZRANGE", self._keys.workers, 0, _MOST_LEASES - 1)
-            self._read_at = self._client.clock.time + self._settings.duration / 2
+            self._read_at = self._place.clock.time + self._settings.duration / 2
 
     async def _restore(self) -> None:
         """Register the leases that Redis has lost, as lost: one of them may be of a worker that has died since.
@@ -248,15 +291,20 @@ class RedisLeases:
         The others begin another lease with their next heartbeats, as this worker does.
         """
         if self._all:
-            deadline = self._client.clock.now + milliseconds(self._settings.duration) + LOST
+            deadline = self._place.clock.now + milliseconds(self._settings.duration) + LOST
             flat = [argument for name in self._all for argument in (deadline, name)]
             await self._client.call("ZADD", self._keys.workers, "NX", *flat)
+
+    def _ask(self) -> None:
+        """Ask Redis for its time, its run and its memory."""
+        self._place.bound_clock()
+        self._place.check_run()
+        self._memory.ask()
 
     async def _beat(self) -> tuple[LeaseEnd, Sequence[bytes]]:
         duration, settings = milliseconds(self._settings.duration), self._settings
         ttl = max(self._state_ttl, 2 * duration)
-        self._client.bound_clock()
-        asked, changes, written = self._client.clock.time, self._client.run_changes, self._registration.written
+        asked, changes, written = self._place.clock.time, self._place.run_changes, self._registration.written
         if written and changes != self._run_changes:
             # Another run of Redis may lack the last writes, also those after the last heartbeat.
             written = _AFTER_ALL
@@ -275,10 +323,9 @@ class RedisLeases:
             # A worker without a lease is of no use, so this counts as a refusal; renewing again does no harm.
             raise Unavailable(_NO_LEASE).because(f"{_NO_LEASE}: {error.report or 'the log has its text'}") from None
         # The scripts that join and announce compare deadlines with Redis's clock; see `RedisClock`.
-        self._client.clock.learn(now, asked)
-        self._client.check_run()
-        self._client.headroom.report_refusal(refuses=bool(used_up))
-        self._memory.ask()
+        self._place.clock.learn(now, asked)
+        self._place.headroom.report_refusal(refuses=bool(used_up))
+        self._look_after()
         self._run_changes = changes
         if not ended:
             self._registration.renewed(now + duration)

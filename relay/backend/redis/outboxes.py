@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.registration import Registration
+from relay.backend.redis.registration import RoomRegistrar
 from relay.backend.webhooks import OUTBOX_EVENTS, Outboxes
 from relay.model.errors import Unavailable
 
@@ -17,7 +17,7 @@ class RedisOutboxes:
     `noted` is None if there is no webhook: then nothing is added and nothing noted. `ttl` is in ms.
     """
 
-    def __init__(self, keys: Keys, registration: Registration, noted: Outboxes | None, *, ttl: int) -> None:
+    def __init__(self, keys: Keys, registration: RoomRegistrar, noted: Outboxes | None, *, ttl: int) -> None:
         self._keys = keys
         self._registration = registration
         self._noted = noted

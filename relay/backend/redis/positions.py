@@ -5,8 +5,8 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from relay.backend.positions import DeliveredPosition
-from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.place import Redis
 from relay.backend.redis.replies import ScriptFailed
 from relay.backend.redis.scripts import NOTE, milliseconds
 from relay.model.envelope import MessageId, read_id
@@ -20,7 +20,7 @@ _BATCH = 200
 class RedisDeliveredPositions:
     """Calls note.lua for each room; all calls of a batch leave in one write."""
 
-    def __init__(self, client: RedisClient, keys: Keys, *, ttl: float) -> None:
+    def __init__(self, client: Redis, keys: Keys, *, ttl: float) -> None:
         self._client = client
         self._keys = keys
         self._ttl = milliseconds(ttl)

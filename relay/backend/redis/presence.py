@@ -16,10 +16,10 @@ from relay.backend.presence import (
     too_many_places,
 )
 from relay.backend.redis import infos
-from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.outboxes import RedisOutboxes
-from relay.backend.redis.registration import Registration
+from relay.backend.redis.place import Redis
+from relay.backend.redis.registration import RoomRegistrar
 from relay.backend.redis.replies import ScriptFailed
 from relay.backend.redis.scripts import ANNOUNCE, CHANGE, JOIN, LEAVE, ROSTER, milliseconds
 from relay.backend.redis.tags import TagOf
@@ -76,11 +76,11 @@ class RedisPresence:
 
     def __init__(
         self,
-        client: RedisClient,
+        client: Redis,
         keys: Keys,
         lease: LeaseName,
         settings: RoomSettings,
-        registration: Registration,
+        registration: RoomRegistrar,
         tag_of: TagOf,
         outboxes: RedisOutboxes | None = None,
     ) -> None:
@@ -99,12 +99,14 @@ class RedisPresence:
 
     async def join(self, attempt: JoinAttempt) -> JoinResult:
         """Register the room under this worker's lease, and call join.lua."""
+        place = self._client.at_room(attempt.room)
         # Called again while a worker that knows the room may still confirm its state.
         for wait in _WAITS:
-            while not self._client.reachable:
+            while not place.reachable:
                 # A command that waits for a connection is written before the run of Redis is known. This one could make
                 # a member where the next run does not have the rules yet.
-                await self._client.call("TIME")
+                await place.call("TIME")
+            await self._registration.prepare(attempt.room)
             lease = str(self._lease)
             reply = await self._run_join(attempt, lease, wait)
             if reply not in ([b"unconfirmed"], [b"unknown"]):
@@ -117,7 +119,7 @@ class RedisPresence:
         return self._joined(attempt, reply)
 
     def _run_join(self, attempt: JoinAttempt, lease: str, wait: int) -> asyncio.Future[Any]:
-        room = attempt.room
+        room, place = attempt.room, self._client.at_room(attempt.room)
         self._registration.register([room])
         keys, hook = self._outboxes.extend(room, self._keys_of_join(room, attempt.subject), attempt.token_subject)
         joined = self._client.run(
@@ -137,11 +139,11 @@ class RedisPresence:
             self._history,
             *attempt.seen,
             infos.pack(attempt.info),
-            self._registration.deadline,
+            self._registration.deadline_of(room),
             attempt.stamp,
             int(attempt.insists),
             attempt.derived or attempt.fresh or _NONE,
-            self._client.era,
+            place.era,
             wait,
             # As text: a client may send any number.
             *map(str, attempt.since),
@@ -154,7 +156,7 @@ class RedisPresence:
             attempt.opening,
             int(self._settings.owners),
             self._keys.guards(room),
-            int(bool(wait) and self._client.run_age < _CONFIRMATION),
+            int(bool(wait) and place.run_age < _CONFIRMATION),
             hook,
             _OPENS[attempt.opens],
             attempt.attributes,
@@ -223,7 +225,7 @@ class RedisPresence:
             self._state_ttl,
             self._history,
             *entry.seen,
-            self._client.clock.deadline,
+            self._client.at_room(entry.room).clock.deadline,
         )
         if reply == _TOO_LATE:
             raise Unavailable(_LATE)
@@ -257,7 +259,7 @@ class RedisPresence:
             self._history,
             *entry.seen,
             entry.stamp,
-            self._client.era,
+            self._client.at_room(room).era,
             milliseconds(_CONFIRMATION),
             int(entry.connected),
             self._idle_ttl,
@@ -348,9 +350,9 @@ class RedisPresence:
             *entry.seen,
             str(entry.began),
             infos.pack(entry.info),
-            self._registration.deadline,
+            self._registration.deadline_of(entry.room),
             milliseconds(entry.hold),
-            0 if entry.hold else self._client.era,
+            0 if entry.hold else self._client.at_room(entry.room).era,
             self._tag_of(entry.room, entry.address),
             entry.subject,
             hook,

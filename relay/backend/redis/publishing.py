@@ -12,7 +12,7 @@ import msgspec
 from relay.backend.headroom import Level
 from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.scripts import PUBLISH, milliseconds
+from relay.backend.redis.scripts import PUBLISH, milliseconds, sharded
 from relay.backend.settings import RoomSettings
 from relay.limits import Clock
 from relay.model.commands import Identity
@@ -86,8 +86,15 @@ class PublishCommands:
     """Writes publish commands; see publish_fast.lua for the arguments."""
 
     def __init__(
-        self, keys: Keys, rooms: RoomSettings, clock: Clock, on_unstored: Callable[[], object] = lambda: None
+        self,
+        keys: Keys,
+        rooms: RoomSettings,
+        clock: Clock,
+        on_unstored: Callable[[], object] = lambda: None,
+        *,
+        clustered: bool = False,
     ) -> None:
+        self._sha = (sharded(PUBLISH) if clustered else PUBLISH).sha
         self._keys = keys
         self._clock = clock
         self._on_unstored = on_unstored
@@ -208,7 +215,7 @@ class PublishCommands:
         """
         keys = self._keys.of_room(room)[:4] + ((self._keys.large(room),) if large else ())
         # Packed as a command of its own, less the first line, which has the number of its parts.
-        packed = pack("EVALSHA", PUBLISH.sha, len(keys), *keys, self._keys.channel(room))
+        packed = pack("EVALSHA", self._sha, len(keys), *keys, self._keys.channel(room))
         return packed[packed.index(b"\n") + 1 :]
 
 

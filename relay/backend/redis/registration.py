@@ -1,12 +1,14 @@
 """The registration of a worker in Redis: its lease, and the rooms with members under it."""
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from relay.backend.headroom import Level
 from relay.backend.presence import LeaseName
-from relay.backend.redis.client import RedisClient, ignore
+from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.connection import Argument, pack
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.place import Redis, RedisPlace, ignore
 from relay.backend.redis.scripts import REGISTER, milliseconds
 from relay.backend.settings import BackendSettings
 
@@ -22,6 +24,30 @@ def scored(rooms: Iterable[str]) -> list[Argument]:
     return [argument for room in rooms for argument in (0, room)]
 
 
+class RoomRegistrar(Protocol):
+    """Registers rooms ahead of the scripts that may write presence entries there."""
+
+    async def prepare(self, room: str) -> None:
+        """Register a room whose registration is not on the same Redis as the room; raises `Unavailable`."""
+        ...
+
+    def register(self, rooms: Sequence[str]) -> None:
+        """Register the lease and these rooms; the script that may write entries must follow in the same turn."""
+        ...
+
+    def deadline_of(self, room: str) -> int:
+        """Until when a script may write an entry of a room, by the clock of its Redis (ms); 0 if that is not known."""
+        ...
+
+    def note(self, lease: str, rooms: Iterable[str]) -> None:
+        """Note that Redis has registered these rooms under a lease."""
+        ...
+
+    def forget(self, rooms: Iterable[str] | None = None) -> None:
+        """Note that Redis does not have these rooms any more, or perhaps none at all."""
+        ...
+
+
 class Registration:
     """Registers this worker's lease and rooms, ahead of each script that may write a presence entry.
 
@@ -31,7 +57,7 @@ class Registration:
     the next heartbeat begins another one, and other workers take over the members that are left under it.
     """
 
-    def __init__(self, client: RedisClient, keys: Keys, lease: LeaseName, settings: BackendSettings) -> None:
+    def __init__(self, client: Redis, keys: Keys, lease: LeaseName, settings: BackendSettings) -> None:
         self._client = client
         self._keys = keys
         self._lease = lease
@@ -52,21 +78,32 @@ class Registration:
         self._command = b""
 
     def begin_anew(self) -> None:
-        """Begin another lease, which the next heartbeat writes."""
-        self._lease.renew()
+        """Begin another lease, whose name was given just now; the next heartbeat writes it."""
         self._rooms.clear()
         self._command = b""
-        self._deadline, self.written = self._client.clock.now + self._duration, 0
+        self._deadline, self.written = self._clock.now + self._duration, 0
 
-    @property
-    def deadline(self) -> int:
-        """Until when a script may write an entry, by Redis's clock (ms); 0 if that clock is not known.
+    async def prepare(self, room: str) -> None:
+        """Do nothing: `register` comes ahead of the script on the same connection."""
+
+    def deadline_of(self, room: str) -> int:
+        """Until when a script may write an entry of a room, by the clock of its Redis (ms); 0 if that is not known.
 
         A lease is taken over only after its deadline. The worker that takes it over would not find an entry that is
         written under it later.
         """
-        deadline = self._client.clock.deadline
-        return min(deadline, self._deadline) if self._deadline else deadline
+        clock = self._client.at_room(room).clock
+        if not self._deadline:
+            return clock.deadline
+        return min(clock.deadline, self._deadline + clock.ahead_of(self._clock))
+
+    @property
+    def _place(self) -> RedisPlace:
+        return self._client.at_key(self._keys.workers)
+
+    @property
+    def _clock(self) -> RedisClock:
+        return self._place.clock
 
     @property
     def rooms(self) -> int:
@@ -80,13 +117,13 @@ class Registration:
     def register_lease(self) -> None:
         """Register the lease, unless Redis has it. The reply is ignored: if this fails, the script fails as well."""
         if not self._command or not self._deadline:
-            deadline = self._deadline or self._client.clock.now + self._duration
+            deadline = self._deadline or self._clock.now + self._duration
             self._command = pack("ZADD", self._keys.workers, "NX", deadline + LOST, str(self._lease))
-        self._client.send(self._command, ignore)
+        self._place.send(self._command, ignore)
 
     def register(self, rooms: Sequence[str]) -> None:
         """Register the lease and these rooms; the script that may write entries must follow in the same turn."""
-        if self._client.headroom.level is Level.FULL:
+        if self._place.headroom.level is Level.FULL:
             self._register_at_any_rate(rooms)
             return
         self.register_lease()
@@ -95,15 +132,15 @@ class Registration:
         if not known:
             # Into the index first, as it is not read while it has fewer rooms than the set.
             index = self._keys.worker_index(str(self._lease))
-            self._client.send(pack("ZADD", index, *scored(rooms)), ignore)
-            self._client.send(pack("PEXPIRE", index, self._state_ttl), ignore)
-        self._client.send(pack("SADD", own, *rooms), ignore)
+            self._client.tell("ZADD", index, *scored(rooms))
+            self._client.tell("PEXPIRE", index, self._state_ttl)
+        self._client.tell("SADD", own, *rooms)
         if not known:
-            self._client.send(pack("PEXPIRE", own, self._state_ttl), ignore)
+            self._client.tell("PEXPIRE", own, self._state_ttl)
 
     def _register_at_any_rate(self, rooms: Sequence[str]) -> None:
         """As `register`, by a script: it works although Redis's memory is used up."""
-        deadline = self._deadline or self._client.clock.now + self._duration
+        deadline = self._deadline or self._clock.now + self._duration
         lease = str(self._lease)
         keys = self._keys.workers, self._keys.worker_rooms(lease), self._keys.worker_index(lease)
         arguments: list[str | float] = [deadline + LOST, lease, self._state_ttl, *rooms]

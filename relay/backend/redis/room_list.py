@@ -9,8 +9,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.place import Redis
 from relay.model.room_list import FIRST_ROOMS, RoomPage, RoomQuery
 
 _BATCH: Final = 500
@@ -23,7 +23,7 @@ _ROUNDS: Final = 8
 """How often a page reads on in place of rooms that have no members any more."""
 
 
-async def read_set(client: RedisClient, key: str) -> set[str]:
+async def read_set(client: Redis, key: str) -> set[str]:
     """Return the names in a set, which is read page by page: a worker may have tens of thousands of rooms."""
     names, cursor = set[str](), b"0"
     while True:
@@ -48,7 +48,7 @@ class _Source(Protocol):
 class _Index:
     """The rooms in a sorted set, all with the same score, which Redis therefore sorts by name."""
 
-    def __init__(self, client: RedisClient, key: str, prefix: str) -> None:
+    def __init__(self, client: Redis, key: str, prefix: str) -> None:
         self._client = client
         self._key = key
         self._first = f"[{prefix}" if prefix else "-"
@@ -86,14 +86,16 @@ class _Names:
 class RedisRoomList:
     """Lists the rooms of all leases: for a page, one command for each lease, and one for each room."""
 
-    def __init__(self, client: RedisClient, keys: Keys) -> None:
+    def __init__(self, client: Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys
 
     async def __call__(self, query: RoomQuery = FIRST_ROOMS) -> RoomPage:
         """Merge the first names of all leases; a room that several leases have is listed once."""
-        leases = await self._client.call("ZRANGE", self._keys.workers, 0, _MOST_LEASES - 1)
-        sources = await asyncio.gather(*[self._source(lease.decode(), query.prefix) for lease in leases])
+        groups = await asyncio.gather(*[self._leases(keys) for keys in self._keys.lease_groups])
+        sources = await asyncio.gather(
+            *[self._source(keys, lease, query.prefix) for keys, leases in groups for lease in leases]
+        )
         rooms: list[tuple[str, int]] = []
         after, more = query.after, True
         for _ in range(_ROUNDS):
@@ -112,8 +114,12 @@ class RedisRoomList:
             return RoomPage(rooms, after, await _total(sources))
         return RoomPage(rooms, "", await _total(sources) if query.after else len(rooms))
 
-    async def _source(self, lease: str, prefix: str) -> _Source:
-        names, index = self._keys.worker_rooms(lease), self._keys.worker_index(lease)
+    async def _leases(self, keys: Keys) -> tuple[Keys, list[str]]:
+        leases = await self._client.call("ZRANGE", keys.workers, 0, _MOST_LEASES - 1)
+        return keys, [lease.decode() for lease in leases]
+
+    async def _source(self, keys: Keys, lease: str, prefix: str) -> _Source:
+        names, index = keys.worker_rooms(lease), keys.worker_index(lease)
         registered, indexed = await asyncio.gather(self._client.call("SCARD", names), self._client.call("ZCARD", index))
         if indexed >= registered:
             return _Index(self._client, index, prefix)

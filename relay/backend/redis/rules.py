@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from relay.backend.redis.bus import RedisBus
-from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.outboxes import RedisOutboxes
+from relay.backend.redis.place import Redis
 from relay.backend.redis.scripts import CLOSE, GOVERN, KICK, MOVE, milliseconds
 from relay.backend.rules import KICK_MARK, Change, Kicking, StoredRules, read_rules, write_rules
 from relay.backend.settings import RoomSettings
@@ -31,7 +31,7 @@ class RedisRoomRules:
     """The store and the controls: each step is one script, whose comments say what it does."""
 
     def __init__(
-        self, client: RedisClient, keys: Keys, bus: RedisBus, settings: RoomSettings, outboxes: RedisOutboxes
+        self, client: Redis, keys: Keys, bus: RedisBus, settings: RoomSettings, outboxes: RedisOutboxes
     ) -> None:
         self._client = client
         self._keys = keys
@@ -118,7 +118,7 @@ class RedisRoomRules:
             self._state_ttl,
             self._rules_ttl,
             self._history,
-            self._client.era,
+            self._client.at_room(room).era,
             _CONFIRMATION,
             self._idle_ttl,
         )
@@ -140,7 +140,7 @@ class RedisRoomRules:
             self._idle_ttl,
             self._last_history,
             self._rules_ttl,
-            self._client.era,
+            self._client.at_room(kicking.room).era,
             _CONFIRMATION,
             hook,
         )
@@ -162,7 +162,7 @@ class RedisRoomRules:
             self._history,
             self._idle_ttl,
             self._last_history,
-            self._client.era,
+            self._client.at_room(room).era,
             _CONFIRMATION,
             hook,
         )
@@ -177,7 +177,7 @@ class RedisRoomRules:
             to,
             self._state_ttl,
             self._history,
-            self._client.era,
+            self._client.at_room(room).era,
             _CONFIRMATION,
             *(peers or ()),
         )

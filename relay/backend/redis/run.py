@@ -28,7 +28,8 @@ class RedisRun:
     def __init__(
         self, keys: Keys, *, ttl: float, on_change: Callable[[], object], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._key = keys.run
+        self.key = keys.run
+        """The key in which the fleet has the run; of a node of a cluster, one in a slot that the node has."""
         self._ttl = milliseconds(ttl)
         self._on_change = on_change
         self._known = ""
@@ -50,11 +51,11 @@ class RedisRun:
 
     def command(self) -> bytes:
         """Return the packed command; its reply goes to `note`."""
-        return pack("EVALSHA", RUN.sha, 1, self._key, self._ttl, self._known)
+        return pack("EVALSHA", RUN.sha, 1, self.key, self._ttl, self._known)
 
     def renewal(self) -> bytes:
         """Return a packed command that renews the record of the run; its reply is 1, or 0 if Redis has lost it."""
-        return pack("PEXPIRE", self._key, self._ttl)
+        return pack("PEXPIRE", self.key, self._ttl)
 
     def note(self, reply: Any) -> None:
         """Take the reply of run.lua; an error changes nothing."""

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,16 @@ def _read(name: str) -> str:
 
 def _script(*parts: str) -> Script:
     """Join the parts to one script, which has the name of the last one."""
-    source = "".join(map(_read, parts))
-    return Script(parts[-1], source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+    return _of(parts[-1], "".join(map(_read, parts)))
+
+
+def _of(name: str, source: str) -> Script:
+    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def _sharded(script: Script) -> Script:
+    """Replace the command by which a script publishes, in this one place for all scripts."""
+    return _of(script.name, script.source.replace("'PUBLISH'", "'SPUBLISH'"))
 
 
 _OF_MEMBERS = ("shared", "places", "outbox", "rules")
@@ -90,6 +99,14 @@ ALL = (
     HOOK_ADD,
     HOOK_TAKE,
 )
+
+
+_ON_CLUSTER: Final = {script.sha: _sharded(script) for script in ALL}
+
+
+def sharded(script: Script) -> Script:
+    """Return the script for a Redis Cluster: it publishes on Redis channels that, like its keys, are of one slot."""
+    return _ON_CLUSTER[script.sha]
 
 
 def milliseconds(seconds: float) -> int:

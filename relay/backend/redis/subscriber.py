@@ -33,17 +33,20 @@ class Subscriber:
     before means that the connection was lost in between: it shows as an `Arrival` of None, ahead of later events.
     """
 
+    MESSAGE = b"message"
+    """The first part of what Redis sends for a payload."""
+
     def __init__(
         self,
         dialer: Dialer,
         *,
         timeout: float,
-        on_arrivals: Callable[[Sequence[Arrival]], None],
+        on_arrivals: Callable[[Sequence[Arrival]], None] = lambda arrivals: None,
         on_reconnect: Callable[[], object],
     ) -> None:
         self._dialer = dialer
         self._timeout = timeout
-        self._on_arrivals = on_arrivals
+        self.on_arrivals = on_arrivals
         self._channels: dict[str, None] = {}
         self._confirmed: set[bytes] = set()
         self._confirming: dict[bytes, asyncio.Future[None]] = {}
@@ -52,8 +55,12 @@ class Subscriber:
         self._kept: KeptLoop | None = None
 
     async def __aenter__(self) -> Self:
-        self._kept = KeptLoop(self._reconnector.run, "redis subscription")
+        self.open()
         return self
+
+    def open(self) -> None:
+        """Begin to connect, in the running event loop."""
+        self._kept = KeptLoop(self._reconnector.run, "redis subscription")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -104,7 +111,7 @@ class Subscriber:
             self._confirmed.discard(channel.encode())
             self._confirming.pop(channel.encode(), None)
         if self._connection is not None and channels:
-            self._connection.send(pack("UNSUBSCRIBE", *channels))
+            self._send_unsubscribe(self._connection, channels)
 
     def rebuild(self, cause: RedisUnreachable) -> None:
         """Give the connection up for this cause, such as that it may be dead without a sign, and open another one."""
@@ -128,6 +135,9 @@ class Subscriber:
             for start in range(0, len(channels), _BATCH):
                 self._connection.send(pack("SUBSCRIBE", *channels[start : start + _BATCH]))
 
+    def _send_unsubscribe(self, connection: RedisConnection, channels: Sequence[str]) -> None:
+        connection.send(pack("UNSUBSCRIBE", *channels))
+
     def _lost(self, connection: RedisConnection, cause: RedisUnreachable | None = None) -> None:
         # An aborted connection may report its loss late, when the next one is open already.
         if self._connection is connection:
@@ -136,28 +146,21 @@ class Subscriber:
 
     def _receive(self, replies: Sequence[Any]) -> None:
         arrivals: list[Arrival] = []
+        message = self.MESSAGE
         for reply in replies:
             # Nearly all replies are messages: this check is faster than `match`, which handles the others.
-            if isinstance(reply, list) and reply[0] == b"message":
+            if isinstance(reply, list) and reply[0] == message:
                 arrivals.append((reply[1], reply[2]))
             else:
                 self._note(reply, arrivals)
         if arrivals:
-            self._on_arrivals(arrivals)
+            self.on_arrivals(arrivals)
 
     def _note(self, reply: Any, arrivals: list[Arrival]) -> None:
         """Handle a reply that is no message: mostly a confirmation."""
         match reply:
             case [b"subscribe", channel, _]:
-                self._reconnector.confirmed()
-                # Confirmed twice: the connection was lost in between, and messages with it. The None stands ahead of
-                # all messages that arrive over the new one.
-                if channel in self._confirmed:
-                    arrivals.append((channel, None))
-                self._confirmed.add(channel)
-                confirmation = self._confirming.pop(channel, None)
-                if confirmation is not None and not confirmation.done():
-                    confirmation.set_result(None)
+                self._confirm(channel, arrivals)
             case [b"unsubscribe", _, _]:
                 pass
             case hiredis.ReplyError():
@@ -165,6 +168,17 @@ class Subscriber:
             case _:
                 text = "Redis sent an unexpected reply"
                 self._refuse(RedisUnreachable(f"{text}: {reply!r:.{_LOGGED_CHARACTERS}}", text))
+
+    def _confirm(self, channel: bytes, arrivals: list[Arrival]) -> None:
+        self._reconnector.confirmed()
+        # Confirmed twice: the connection was lost in between, and messages with it. The None stands ahead of all
+        # messages that arrive over the new one.
+        if channel in self._confirmed:
+            arrivals.append((channel, None))
+        self._confirmed.add(channel)
+        confirmation = self._confirming.pop(channel, None)
+        if confirmation is not None and not confirmation.done():
+            confirmation.set_result(None)
 
     def _refuse(self, cause: RedisUnreachable) -> None:
         """Connect again: after such a reply the worker does not know which channels are subscribed."""

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from relay.backend.headroom import Level
-from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.place import Redis
 from relay.backend.redis.scripts import TREE_FINISH, TREE_PREPARE, TREE_READ, TREE_WRITE, milliseconds
 from relay.backend.settings import RoomSettings
 from relay.backend.trees import Ended, Writer, WriteReceipt
@@ -18,7 +18,7 @@ from relay.model.tree_changes import Expected, Prepared, TreeChange, TreePart, n
 class RedisTrees:
     """Calls one script for each call. Changes that are as large as a large message are not kept in the history."""
 
-    def __init__(self, client: RedisClient, keys: Keys, rooms: RoomSettings) -> None:
+    def __init__(self, client: Redis, keys: Keys, rooms: RoomSettings) -> None:
         self._client = client
         self._keys = keys
         self._large = rooms.history.large

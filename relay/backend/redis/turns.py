@@ -1,7 +1,7 @@
 """Turns in Redis: a key for each name, which expires when the turn is over."""
 
-from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.place import Redis
 from relay.backend.redis.scripts import TURN_OVER, milliseconds
 from relay.backend.turns import NOBODY
 
@@ -9,7 +9,7 @@ from relay.backend.turns import NOBODY
 class RedisTurns:
     """One command for each call. The value of a turn is its owner."""
 
-    def __init__(self, client: RedisClient, keys: Keys) -> None:
+    def __init__(self, client: Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys
 

@@ -4,9 +4,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, Final
 
-from relay.backend.redis.client import RedisClient, ignore
-from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.place import Redis
 from relay.backend.usage import MINUTE_MS
 
 _MARGIN_MS: Final = MINUTE_MS
@@ -18,7 +17,7 @@ _NAME_BYTES: Final = 8
 class RedisAddressUsage:
     """Two commands for each call, sent together. A key has a hash of the address, so that all have the same length."""
 
-    def __init__(self, client: RedisClient, keys: Keys) -> None:
+    def __init__(self, client: Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys
 
@@ -44,5 +43,5 @@ class RedisAddressUsage:
             if isinstance(reply, int):
                 told(reply)
 
-        self._client.send(pack("INCRBY", key, amount), answered)
-        self._client.send(pack("PEXPIRE", key, length + _MARGIN_MS), ignore)
+        self._client.tell("INCRBY", key, amount, done=answered)
+        self._client.tell("PEXPIRE", key, length + _MARGIN_MS)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from operator import itemgetter
 
-from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.place import Redis
 from relay.backend.redis.scripts import WAIT, WAIT_OVER, WAITING, milliseconds
 from relay.backend.waiting import MOST_WAITING, MOST_WAITING_BYTES, WAITING_TTL
 from relay.model.waiting import WaitingMessage
@@ -13,7 +13,7 @@ from relay.model.waiting import WaitingMessage
 class RedisWaitingMessages:
     """Calls one script for each call."""
 
-    def __init__(self, client: RedisClient, keys: Keys) -> None:
+    def __init__(self, client: Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys
 

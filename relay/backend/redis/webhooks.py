@@ -11,8 +11,8 @@ from urllib.parse import unquote
 from msgspec import structs
 
 from relay.backend.redis import infos
-from relay.backend.redis.client import RedisClient
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.place import Redis
 from relay.backend.redis.scripts import HOOK_ADD, HOOK_TAKE, OUTBOX_DONE, milliseconds
 from relay.backend.settings import WebhookQueueSettings
 from relay.backend.webhooks import BATCH_BYTES, WebhookBatch
@@ -42,7 +42,7 @@ class RedisWebhookQueue:
 
     def __init__(
         self,
-        client: RedisClient,
+        client: Redis,
         keys: Keys,
         worker: str,
         settings: WebhookQueueSettings,

@@ -7,7 +7,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay.config import SettingsError, load
-from relay.config.redis_url import RedisUrl, Sentinels, parse_redis_url, redact, secrets_of, shown_url
+from relay.config.redis_url import (
+    RedisUrl,
+    Sentinels,
+    parse_mapped_address,
+    parse_redis_url,
+    redact,
+    secrets_of,
+    shown_url,
+)
 from relay.model.errors import NotAllowed
 
 SECRET = "Secret1"
@@ -96,7 +104,7 @@ def test_the_options_for_tls() -> None:
         ("redis+sentinel://" + ",".join(17 * "a") + "/primary", "more than 16"),
         ("redis+sentinel://a/primary?ssl_cert_reqs=none", "only for URLs that begin with rediss://"),
         ("redis://a?sentinel_password=x", "only for URLs that begin with redis+sentinel://"),
-        ("redis+cluster://a", "does not begin with redis://"),
+        ("redis+clusters://a", "does not begin with redis://"),
         ("redis://a,b", "several servers"),
         ("redis://a:1,b:2/0", "several servers"),
         ("redis://a,redis://b", "twice"),
@@ -222,3 +230,36 @@ def test_secrets_are_taken_out_of_any_text_as_written_and_as_meant() -> None:
         redact("unknown command 'AUTH', beginning with 'p'", ("p",)) == "unknown command 'AUTH', beginning with '***'"
     )
     assert "p@ss" not in repr(parse_redis_url("redis://user:p%40ss@h"))
+
+
+def test_the_nodes_of_a_cluster() -> None:
+    parsed = parse_redis_url("rediss+cluster://app:pw@a,b:1,[::1]:2?ssl_ca_certs=/c")
+    assert parsed is not None
+    assert parsed.nodes == (("a", 6379), ("b", 1), ("::1", 2))
+    assert (parsed.database, parsed.username, parsed.password, parsed.is_encrypted) == (0, "app", "pw", True)
+    assert parsed.shown == "rediss+cluster://***@a,b:1,[::1]:2?***"
+    assert parse_redis_url("redis+cluster://a/0") is not None
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("redis+cluster://a/1", "a cluster has none but 0"),
+        ("redis+cluster://a?db=1", "a cluster has none but 0"),
+        ("redis+cluster://a,", "its host is missing"),
+        ("redis+cluster://a?sentinel_password=x", "only for URLs that begin with redis[+]sentinel"),
+        ("redis+cluster://" + ",".join("a" * 17), "more than 16 servers"),
+        ("redis://a,b", "only redis[+]sentinel:// and redis[+]cluster:// do"),
+    ],
+)
+def test_urls_of_clusters_that_are_refused(url: str, advice: str) -> None:
+    with pytest.raises(NotAllowed, match=advice):
+        parse_redis_url(url)
+
+
+def test_a_mapped_address() -> None:
+    assert parse_mapped_address("10.0.0.7:6379=redis.example:7001") == (("10.0.0.7", 6379), ("redis.example", 7001))
+    assert parse_mapped_address("[::7]:1=b:2") == (("::7", 1), ("b", 2))
+    for wrong in ("10.0.0.7:6379", "=b:1", "a:1=", "a:1=b:x", "a:1=b:1=c:1"):
+        with pytest.raises(NotAllowed):
+            parse_mapped_address(wrong)

@@ -171,7 +171,7 @@ class World:
         self.waits: list[float] = []
         self.attempts = Attempts(
             self.presence,
-            lambda arrived: str(Stamp.exact(self.now - 0.001 - self.late + next(self._moments))),
+            lambda room, arrived: str(Stamp.exact(self.now - 0.001 - self.late + next(self._moments))),
             FleetKey(["secret"]),
             IdGenerator(),
             sleep=self._sleep,

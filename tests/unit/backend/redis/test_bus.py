@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from relay.backend.redis.bus import RedisBus, decode
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
+from relay.backend.redis.line import Line
 from relay.backend.redis.scripts import ALL
+from relay.backend.redis.subscriber import Subscriber
 from relay.backend.settings import RedisSettings, RoomSettings
 from relay.metrics import Metrics
 from relay.model.commands import Publish
@@ -74,7 +76,9 @@ async def bus_over(
     dialer = Dialer(server.url, timeout=timeout, name="test")
     client = RedisClient(dialer, timeout=timeout, waiting=10, on_reconnect=lambda: None)
     settings = RedisSettings(server.url, timeout=timeout, probe_timeout=probe_timeout)
-    bus = RedisBus(sink, client, dialer, settings, RoomSettings(), worker="w", metrics=Metrics(), clock=clock)
+    subscriber = Subscriber(dialer, timeout=timeout, on_reconnect=lambda: None)
+    line = Line(client, subscriber, probe="relay:worker:w:probe", timeout=probe_timeout, clock=clock)
+    bus = RedisBus(sink, client, line, settings, RoomSettings(), metrics=Metrics(), clock=clock)
     async with client, bus:
         yield bus
 

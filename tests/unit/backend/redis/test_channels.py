@@ -7,6 +7,7 @@ import pytest
 
 from relay.backend.redis import channels
 from relay.backend.redis.channels import RedisRecentChannels
+from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
 
 
@@ -19,8 +20,11 @@ class FakeClient:
         self.sent: list[bytes] = []
         self.clock = FakeClock()
 
-    def send(self, command: bytes, done: Any) -> None:
-        self.sent.append(command)
+    def at_key(self, key: str) -> "FakeClient":
+        return self
+
+    def tell(self, *command: Any) -> None:
+        self.sent.append(pack(*command))
 
 
 class Desk:

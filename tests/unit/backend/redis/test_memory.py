@@ -5,7 +5,6 @@ import pytest
 from relay.backend.headroom import Level
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
-from relay.backend.redis.keys import Keys
 from relay.backend.redis.memory import RedisMemory
 from relay.backend.redis.scripts import MEMORY
 from tests.unit.backend.redis.conftest import ScriptedRedis
@@ -33,7 +32,7 @@ async def test_the_share_that_is_used_decides(
     async with RedisClient(
         Dialer(server.url, timeout=5, name="test"), timeout=5, waiting=10, on_reconnect=lambda: None
     ) as client:
-        memory = RedisMemory(client, Keys("relay"))
+        memory = RedisMemory(client, "relay:workers")
         memory.ask()
         memory.ask()
         await client.call("PING")

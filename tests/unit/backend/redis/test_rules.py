@@ -29,6 +29,9 @@ class FakeClient:
         future.set_result(self.replies.pop(0) if len(self.replies) > 1 else self.replies[0])
         return future
 
+    def at_room(self, room: str) -> "FakeClient":
+        return self
+
     async def call(self, *command: Any) -> Any:
         return self.pages.pop(0)
 

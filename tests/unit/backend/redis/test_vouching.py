@@ -1,5 +1,8 @@
 """The contract tests have the rest, over a real Redis."""
 
+import time
+
+from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.vouching import has_living_workers
 
@@ -8,9 +11,15 @@ class FewReplies:
     """A client that answers in turn."""
 
     era = 5_000_000
+    clock = RedisClock(time.monotonic, 5)
 
     def __init__(self, *replies: object) -> None:
         self.replies = list(replies)
+
+    def at_key(self, key: str) -> "FewReplies":
+        return self
+
+    at_room = at_key
 
     async def call(self, *_: object) -> object:
         return self.replies.pop(0)

@@ -5,6 +5,7 @@ from typing import Any, cast
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.place import ignore
 from relay.backend.redis.watches import RedisWatchedRooms
 from relay.model.errors import Unavailable
 
@@ -13,8 +14,8 @@ class FakeClient:
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, Any]] = []
 
-    def send(self, command: bytes, done: Any) -> None:
-        self.sent.append((command, done))
+    def tell(self, *command: Any, done: Any = ignore) -> None:
+        self.sent.append((pack(*command), done))
 
 
 def test_a_watched_room_has_a_key_for_a_time() -> None:

@@ -1,0 +1,233 @@
+"""The subscriptions of a worker at all nodes of a cluster: one line to each master."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from relay.backend.bus import BusHealth
+from relay.backend.redis.client import RedisClient
+from relay.backend.redis.cluster.client import ClusterClient, shown
+from relay.backend.redis.cluster.node import Node
+from relay.backend.redis.cluster.slots import SLOTS, slot_of_key
+from relay.backend.redis.cluster.subscriber import ShardSubscriber, Subscription
+from relay.backend.redis.connection import Dialer
+from relay.backend.redis.line import Line, LineArrivals
+from relay.backend.redis.subscriber import Arrival
+from relay.config.redis_url import Address
+from relay.limits import Clock
+from relay.model.errors import Unavailable
+
+log = logging.getLogger("relay.backend.redis")
+
+_RETRY: Final = 0.05
+"""Seconds between two attempts to subscribe where a slot has gone, while the nodes do not agree about it."""
+
+
+class ShardLine(Line):
+    """A line to a node of a cluster; `on_moved` is called with each slot that the node does not have."""
+
+    def __init__(
+        self,
+        client: RedisClient,
+        dialer: Dialer,
+        *,
+        probe: str,
+        timeout: float,
+        probe_timeout: float,
+        clock: Clock,
+        on_moved: Callable[[int], None],
+        on_reconnect: Callable[[], object],
+    ) -> None:
+        self.shard = ShardSubscriber(dialer, timeout=timeout, on_reconnect=on_reconnect, on_moved=on_moved)
+        super().__init__(client, self.shard, probe=probe, timeout=probe_timeout, clock=clock, publish="SPUBLISH")
+
+
+MakeLine = Callable[[Node, str, Callable[[int], None]], ShardLine]
+"""Makes the line to a node, with the Redis channel of its probe and `on_moved`."""
+
+
+class ClusterLines:
+    """Subscribes to each Redis channel at the node that has its slot, and follows the slot.
+
+    A subscription that goes to another node shows a gap there: its events are read from the history. The worker is
+    ready while it hears itself over all lines, or over any, as `all_needed` says.
+    """
+
+    def __init__(
+        self,
+        cluster: ClusterClient,
+        make_line: MakeLine,
+        probe_of: Callable[[Node], str],
+        *,
+        all_needed: bool,
+        timeout: float,
+    ) -> None:
+        self._cluster = cluster
+        self._make_line = make_line
+        self._probe_of = probe_of
+        self._all_needed = all_needed
+        self._timeout = timeout
+        self._on_arrivals: LineArrivals = _nowhere
+        self._lines: dict[Address, ShardLine] = {}
+        # The channels of each slot; where they are subscribed; and those that are on their way.
+        self._channels: dict[int, dict[str, None]] = {}
+        self._where: dict[int, ShardLine] = {}
+        self._adrift: dict[str, Subscription] = {}
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing = set[asyncio.Task[None]]()
+        self._is_open = False
+
+    async def __aenter__(self) -> Self:
+        self._is_open = True
+        self._cluster.watch(self._arrange)
+        self._arrange()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        for line in self._lines.values():
+            await line.__aexit__(kind, error, trace)
+
+    def deliver(self, on_arrivals: LineArrivals) -> None:
+        """Deliver to this callback."""
+        self._on_arrivals = on_arrivals
+
+    async def subscribe(self, channels: Iterable[str]) -> None:
+        """Return when the nodes have confirmed all; raise `Unavailable` if they have not in time."""
+        waiting = {channel: self._confirmation_of(channel) for channel in channels}
+        self._begin({channel: Subscription(waiting=one) for channel, one in waiting.items()})
+        try:
+            async with asyncio.timeout(self._timeout):
+                for confirmation in waiting.values():
+                    # Another caller may wait for the same confirmation, and must not be cancelled with this one.
+                    await asyncio.shield(confirmation)
+        except TimeoutError:
+            text = f"the Redis cluster did not confirm a subscription within {self._timeout:g} s"
+            raise Unavailable(text).because(f"{text}: {self.health().problem}") from None
+
+    def add(self, channel: str) -> None:
+        """Subscribe to a channel, without waiting for the confirmation."""
+        self._begin({channel: Subscription()})
+
+    def unsubscribe(self, channels: Iterable[str]) -> None:
+        """End the subscriptions to these channels."""
+        for channel in channels:
+            slot = slot_of_key(channel)
+            its = self._channels.get(slot, {})
+            its.pop(channel, None)
+            self._adrift.pop(channel, None)
+            if (line := self._where.get(slot)) is not None:
+                line.unsubscribe([channel])
+            if not its:
+                self._channels.pop(slot, None)
+                self._where.pop(slot, None)
+
+    def health(self) -> BusHealth:
+        """Return the state: ready while enough lines are, with the lines that are deaf."""
+        states = [(address, line.health()) for address, line in self._lines.items()]
+        deaf = [f"{self._name(address)}: {state.problem}" for address, state in states if not state.ready]
+        missing = SLOTS - self._cluster.slots_served
+        if self._lines and missing:
+            deaf.append(f"{missing} of {SLOTS} slots: no node of the cluster has them")
+        heard = [state.heard for _, state in states]
+        oldest = None if not heard or None in heard else max(one for one in heard if one is not None)
+        ready = bool(states) and (not deaf if self._all_needed else any(state.ready for _, state in states))
+        reachable = bool(states) and not missing and all(state.reachable for _, state in states)
+        problem = "; ".join(deaf) or ("" if states else self._cluster.report)
+        if (loop := self._cluster.loop) is not None and loop.problem:
+            ready, problem = False, f"{loop.name} {loop.problem}"
+        return BusHealth(ready, reachable, oldest, problem, deaf=tuple(deaf))
+
+    def _name(self, address: Address) -> str:
+        node = self._cluster.nodes.get(address)
+        ranges = () if node is None or node.shard is None else node.shard.ranges
+        slots = ", ".join(f"{first}-{last}" for first, last in ranges[:3])
+        return f"shard {shown(address)} (slots {slots}{', …' if len(ranges) > 3 else ''})"
+
+    # Where channels are.
+
+    def _confirmation_of(self, channel: str) -> "asyncio.Future[None]":
+        found = self._waiting.get(channel)
+        if found is None or found.done():
+            found = self._waiting[channel] = asyncio.get_running_loop().create_future()
+            found.add_done_callback(lambda _: self._waiting.pop(channel, None))
+        return found
+
+    def _begin(self, new: dict[str, Subscription]) -> None:
+        for channel, one in new.items():
+            self._channels.setdefault(slot_of_key(channel), {})[channel] = None
+            known = self._adrift.get(channel)
+            self._adrift[channel] = one if known is None else one._replace(was_confirmed=known.was_confirmed)
+        self._settle()
+
+    def _arrange(self) -> None:
+        """Open a line to each master, close those to others, and move what is subscribed elsewhere."""
+        if not self._is_open:
+            return
+        for node in self._cluster.nodes.values():
+            if node.shard is None:
+                continue
+            line, probe = self._lines.get(node.address), self._probe_of(node)
+            if line is None:
+                line = self._lines[node.address] = self._make_line(node, probe, self._moved)
+                line.deliver(self._on_arrivals)
+                line.open()
+            line.probe_on(probe)
+        for slot, line in list(self._where.items()):
+            if self._line_of(slot) is not line:
+                self._moved(slot)
+        for address in [address for address in self._lines if address not in self._cluster.nodes]:
+            task = asyncio.create_task(_close(self._lines.pop(address)))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        self._settle()
+
+    def _moved(self, slot: int) -> None:
+        """Take the channels of a slot away from their node, which does not have it."""
+        line = self._where.pop(slot, None)
+        if line is not None:
+            self._adrift |= line.shard.give_up(self._channels.get(slot, {}))
+            self._cluster.refresh()
+            self._settle_soon()
+
+    def _settle_soon(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_RETRY, self._settle)
+
+    def _settle(self) -> None:
+        """Subscribe to all channels that are on their way, each at the node that has it now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        settled: dict[Address, dict[str, Subscription]] = {}
+        for channel, one in self._adrift.items():
+            slot = slot_of_key(channel)
+            node = self._cluster.node_of(slot)
+            line = None if node is None else self._lines.get(node.address)
+            if node is not None and line is not None:
+                self._where[slot] = line
+                settled.setdefault(node.address, {})[channel] = one
+        for address, its in settled.items():
+            for channel in its:
+                del self._adrift[channel]
+            self._lines[address].shard.go_on(its)
+
+    def _line_of(self, slot: int) -> ShardLine | None:
+        node = self._cluster.node_of(slot)
+        return None if node is None else self._lines.get(node.address)
+
+
+async def _close(line: ShardLine) -> None:
+    await line.__aexit__(None, None, None)
+
+
+def _nowhere(line: Line, arrivals: Sequence[Arrival]) -> None:
+    pass

@@ -1,0 +1,257 @@
+"""The commands about the keys of one slot of a cluster: they keep their order, wherever the slot is and goes."""
+
+import asyncio
+import math
+import time
+from collections import deque
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol
+
+from relay.backend.headroom import Headroom
+from relay.backend.redis.client import RedisClient
+from relay.backend.redis.clock import RedisClock
+from relay.backend.redis.cluster.redirects import Redirect, read_redirect
+from relay.backend.redis.connection import Done, call, pack
+from relay.backend.redis.place import RedisPlace, ignore
+from relay.backend.redis.replies import ErrorReplies
+from relay.model.errors import Unavailable
+
+_RETRY: Final = 0.05
+"""Seconds between two attempts while no node serves the slot."""
+
+_MOST_HOPS: Final = 5
+"""Redirections that follow each other without a pause; nodes that do not agree yet send a command to and fro."""
+
+_ASKING: Final = pack("ASKING")
+
+
+class Router(Protocol):
+    """What a slot needs of the cluster."""
+
+    errors: ErrorReplies
+    headroom: Headroom
+    timeout: float
+
+    def client_of(self, slot: int) -> RedisClient | None:
+        """Return the client of the node that has a slot, as far as is known."""
+        ...
+
+    def follow(self, redirect: Redirect, slot: int, asked: RedisClient | None) -> RedisClient | None:
+        """Return the client of the node that a redirection names, and look for the new topology."""
+        ...
+
+    def may_hold(self, size: int) -> bool:
+        """Count a command that is held, of so many bytes; False if too many are held already."""
+        ...
+
+    def released(self, size: int) -> None:
+        """Count a command that is held no more."""
+        ...
+
+
+class _Held(NamedTuple):
+    deadline: float
+    command: bytes
+    done: Done
+
+
+class Slot(RedisPlace):
+    """Sends commands to the node that has the slot; holds them while the slot moves, or has no node.
+
+    A node that does not have the slot any more says so in each reply, so that a command which it has sent back must not
+    be overtaken by later ones. The slot is *paused* from the first of these replies on. When all commands under way are
+    answered, those that came back are sent again, one at a time, until one of them is served; then all others follow.
+    A command is held for as long as it may wait for Redis, and then fails with `Unavailable`.
+    """
+
+    clustered = True
+
+    def __init__(self, number: int, router: Router) -> None:
+        self.number = number
+        self._router = router
+        self._client = router.client_of(number)
+        self.answered_by: RedisClient | None = None
+        """The client whose node has given the last reply."""
+        self._unanswered = 0
+        self._paused = False
+        # While the slot is paused: commands that came back, and those that came later.
+        self._returned = deque[_Held]()
+        self._later = deque[_Held]()
+        # The node that is to be asked for one command only, as the keys of the slot are on their way to it.
+        self._asked: RedisClient | None = None
+        self._hops = 0
+        # A try is under way or due; one at a time.
+        self._trying = False
+        self._reason = ""
+        self._no_clock = RedisClock(time.monotonic, router.timeout)
+
+    # The Redis that has the slot.
+
+    @property
+    def errors(self) -> ErrorReplies:  # type: ignore[override]  # of the whole cluster
+        """The errors of the cluster."""
+        return self._router.errors
+
+    @property
+    def clock(self) -> RedisClock:
+        """The clock of the node; one that knows nothing while there is none."""
+        return self._no_clock if self._client is None else self._client.clock
+
+    @property
+    def headroom(self) -> Headroom:
+        """The memory that is left at the node."""
+        return self._router.headroom if self._client is None else self._client.headroom
+
+    @property
+    def reachable(self) -> bool:
+        """Whether commands reach the node, as far as is known."""
+        return self._client is not None and self._client.reachable and not self._paused
+
+    @property
+    def era(self) -> int:
+        """Since when the fleet knows the present run of the node."""
+        return 0 if self._client is None else self._client.era
+
+    @property
+    def run_changes(self) -> int:
+        """How often this worker has met another run of the node."""
+        return 0 if self._client is None else self._client.run_changes
+
+    @property
+    def run_age(self) -> float:
+        """Seconds since this worker met another run of the node."""
+        return math.inf if self._client is None else self._client.run_age
+
+    def check_run(self) -> None:
+        """Ask the node for its run."""
+        if self._client is not None:
+            self._client.check_run()
+
+    def bound_clock(self) -> None:
+        """Ask the node for its time."""
+        if self._client is not None:
+            self._client.bound_clock()
+
+    # Sending.
+
+    def send(self, command: bytes, done: Done) -> None:
+        """Send a command to the node, or hold it."""
+        if self._paused or self._client is None:
+            self._hold(self._later, command, done)
+            self._pause()
+        else:
+            self._unanswered += 1
+            self._client.send(command, partial(self._replied, self._client, command, done))
+
+    def resend(self, command: bytes, done: Done) -> None:
+        """Send a command that got NOSCRIPT again, after the scripts."""
+        if self._paused or self._client is None:
+            self._hold(self._returned, command, done)
+            self._pause()
+        else:
+            self._unanswered += 1
+            self._client.resend(command, partial(self._replied, self._client, command, done))
+
+    def move_to(self, client: RedisClient | None) -> None:
+        """Go on at another node, once the present one has answered all that was sent to it."""
+        if client is self._client:
+            return
+        self._client, self._asked = client, None
+        if self._unanswered:
+            self._pause()
+
+    def _replied(self, client: RedisClient, command: bytes, done: Done, reply: Any) -> None:
+        self._unanswered -= 1
+        redirect = None if type(reply) is bytes else read_redirect(reply)
+        try:
+            if redirect is None:
+                self.answered_by = client
+                done(reply)
+            else:
+                self._hold(self._returned, command, done)
+                self._follow(redirect)
+                self._pause()
+        finally:
+            if self._paused:
+                self._try_soon()
+
+    def _follow(self, redirect: Redirect) -> None:
+        self._reason = redirect.text or self._reason
+        client = self._router.follow(redirect, self.number, self._client)
+        if redirect.kind == "ask":
+            self._asked = client
+        elif redirect.kind == "moved" and client is not None:
+            self._client = client
+
+    # While the slot is paused.
+
+    def _pause(self) -> None:
+        self._paused = True
+        self._try_soon()
+
+    def _hold(self, queue: deque[_Held], command: bytes, done: Done) -> None:
+        if self._router.may_hold(len(command)):
+            deadline = asyncio.get_running_loop().time() + self._router.timeout
+            queue.append(_Held(deadline, command, done))
+        else:
+            text = "a part of the Redis cluster is away, and too many requests of this worker wait for it already"
+            call(done, Unavailable(text))
+
+    def _try_soon(self, delay: float = 0) -> None:
+        # Not before all that is under way is answered: more may come back, which was sent earlier.
+        if not self._trying and not self._unanswered:
+            self._trying = True
+            asyncio.get_running_loop().call_later(delay, self._try)
+
+    def _try(self) -> None:
+        self._expire()
+        self._trying = False
+        if not self._returned and not self._later:
+            self._paused, self._hops = False, 0
+            return
+        client = self._asked or self._client
+        if client is None:
+            self._follow(Redirect("moved"))
+            self._try_soon(_RETRY)
+            return
+        self._trying = True
+        held = (self._returned or self._later).popleft()
+        if self._asked is not None:
+            client.send(_ASKING, ignore)
+        client.send(held.command, partial(self._tried, client, held))
+
+    def _tried(self, client: RedisClient, held: _Held, reply: Any) -> None:
+        self._trying = False
+        asked, self._asked = self._asked, None
+        redirect = read_redirect(reply)
+        if redirect is None:
+            self._hops = 0
+            self._router.released(len(held.command))
+            self.answered_by = client
+            call(held.done, reply)
+            if asked is None:
+                self._resume()
+            else:
+                self._try_soon()
+            return
+        self._returned.appendleft(held)
+        self._hops += 1
+        self._follow(redirect)
+        self._try_soon(_RETRY if redirect.kind == "again" or self._hops > _MOST_HOPS else 0)
+
+    def _resume(self) -> None:
+        """Send all that is held, in order: the node serves the slot."""
+        held, self._returned, self._later = (*self._returned, *self._later), deque(), deque()
+        self._paused = False
+        for _, command, done in held:
+            self._router.released(len(command))
+            self.send(command, done)
+
+    def _expire(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for queue in (self._returned, self._later):
+            while queue and queue[0].deadline <= now:
+                held = queue.popleft()
+                self._router.released(len(held.command))
+                text = f"no node of the Redis cluster has served this room for {self._router.timeout:g} s"
+                call(held.done, Unavailable(text).because(f"{text}: {self._reason}" if self._reason else text))

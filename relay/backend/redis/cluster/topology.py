@@ -1,0 +1,104 @@
+"""The topology of a cluster: which master has which slots (`CLUSTER SHARDS`, `CLUSTER INFO`)."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from relay.backend.redis.cluster.slots import SLOTS
+from relay.config.redis_url import Address
+
+_MOST_SHARDS: Final = 1000
+_MOST_NODES: Final = 3000
+"""What is read of an answer; clusters have no more."""
+
+_LIVING: Final = frozenset({b"online", b"loading"})
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A master, and the first and last slot of each range that it has."""
+
+    address: Address
+    ranges: tuple[tuple[int, int], ...]
+
+    def has(self, slot: int) -> bool:
+        """Whether the slot is one of this master's."""
+        return any(first <= slot <= last for first, last in self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The shards of a cluster, and all nodes, as one node knows them; of two answers, a higher epoch is newer."""
+
+    epoch: int
+    shards: tuple[Shard, ...]
+    nodes: tuple[Address, ...]
+
+    def ranges(self) -> Iterator[tuple[int, int, Address]]:
+        """Yield the first and the last slot of each range, and who has it."""
+        return ((first, last, shard.address) for shard in self.shards for first, last in shard.ranges)
+
+
+class AddressMap:
+    """Where nodes are: at the addresses that they announce, or at others for workers in another network."""
+
+    def __init__(self, mapped: Iterable[tuple[Address, Address]] = (), *, is_encrypted: bool = False) -> None:
+        self._mapped = dict(mapped)
+        self._port = b"tls-port" if is_encrypted else b"port"
+
+    def place_of(self, node: Mapping[bytes, Any], asked: Address) -> Address:
+        """Return the address of a node in an answer of `asked`; a node without a host is on the same one."""
+        host = node.get(b"endpoint") or node.get(b"ip") or b""
+        port = node.get(self._port) or node[b"port"]
+        return self.reach((host.decode("ascii") or asked[0], int(port)))
+
+    def reach(self, announced: Address) -> Address:
+        """Return the address at which workers reach a node."""
+        return self._mapped.get(announced, announced)
+
+
+def read_topology(shards: Any, info: Any, asked: Address, addresses: AddressMap) -> Topology:
+    """Read the answers of a node; raises ValueError for anything that is no topology."""
+    if not isinstance(shards, list):
+        raise ValueError("the answer is no topology of a cluster")
+    try:
+        found, nodes = list[Shard](), list[Address]()
+        for shard in shards[:_MOST_SHARDS]:
+            fields = dict(zip(shard[::2], shard[1::2], strict=True))
+            members = [dict(zip(one[::2], one[1::2], strict=True)) for one in fields[b"nodes"]]
+            nodes += [addresses.place_of(one, asked) for one in members if one[b"health"] in _LIVING]
+            slots = fields[b"slots"]
+            ranges = tuple((int(first), int(last)) for first, last in zip(slots[::2], slots[1::2], strict=True))
+            masters = [one for one in members if one[b"role"] == b"master"]
+            # Of two masters, one is dead, and the other has taken its part.
+            masters.sort(key=lambda one: one[b"health"] not in _LIVING)
+            if ranges and masters:
+                if not all(0 <= first <= last < SLOTS for first, last in ranges):
+                    raise ValueError("a slot that does not exist")
+                found.append(Shard(addresses.place_of(masters[0], asked), ranges))
+        return Topology(_epoch(info), tuple(found), tuple(nodes[:_MOST_NODES]))
+    except (TypeError, KeyError, AttributeError, IndexError, UnicodeError) as error:
+        raise ValueError("the answer is no topology of a cluster") from error
+
+
+def _epoch(info: bytes) -> int:
+    fields = dict(line.split(b":", 1) for line in info.splitlines() if b":" in line)
+    return int(fields[b"cluster_current_epoch"])
+
+
+class Owners:
+    """Who has each slot."""
+
+    def __init__(self, topology: Topology) -> None:
+        ranges = sorted(topology.ranges())
+        self._firsts = [first for first, _, _ in ranges]
+        self._ranges = ranges
+
+    def of(self, slot: int) -> Address | None:
+        """Return the address of the master that has a slot; None if no node has it."""
+        at = bisect_right(self._firsts, slot) - 1
+        if at < 0:
+            return None
+        _, last, address = self._ranges[at]
+        return address if slot <= last else None

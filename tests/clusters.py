@@ -1,0 +1,202 @@
+"""A Redis Cluster as processes: masters with the slots in equal ranges, and replicas if a test wants some."""
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Self
+
+import redis
+
+from tests.fleet import RedisServer
+from tests.ports import free_port, release_port
+
+SLOTS: Final = 16_384
+
+_NODE_TIMEOUT: Final = 2000
+"""Milliseconds without an answer after which a node takes another one for dead; a busy machine delays answers."""
+
+
+class Node(RedisServer):
+    """One node of a cluster."""
+
+    def __init__(self, *, persistent: bool = False) -> None:
+        self.bus_port = free_port()
+        options = {
+            "cluster-enabled": "yes",
+            "cluster-port": self.bus_port,
+            "cluster-node-timeout": _NODE_TIMEOUT,
+            # The other rooms go on while a shard is lost.
+            "cluster-require-full-coverage": "no",
+            # A replica that was behind its master a moment ago is good enough.
+            "cluster-replica-validity-factor": 0,
+            # Replicas stay with the master that the test gave them.
+            "cluster-allow-replica-migration": "no",
+            "repl-diskless-sync-delay": 0,
+        }
+        super().__init__(persistent=persistent, options=options)
+
+    @property
+    def id(self) -> str:
+        """The name of the node in its cluster."""
+        return str(self.ask("MYID"))
+
+    def ask(self, *words: Any) -> Any:
+        """The answer to `CLUSTER WORDS`."""
+        with redis.Redis(port=self.port, decode_responses=True) as client:
+            return client.execute_command("CLUSTER " + str(words[0]), *words[1:])
+
+    def info(self) -> dict[str, str]:
+        """The answer to `CLUSTER INFO`."""
+        with redis.Redis(port=self.port, decode_responses=True) as client:
+            found: dict[str, str] = client.execute_command("CLUSTER INFO")
+        return found
+
+    def close(self) -> None:
+        super().close()
+        release_port(self.bus_port)
+
+
+class Cluster:
+    """`masters`, and `replicas` with one for each master, or none; `url` is for the relay."""
+
+    def __init__(self, masters: int = 3, *, replicas: bool = False, persistent: bool = False) -> None:
+        self.masters = [Node(persistent=persistent) for _ in range(masters)]
+        self.replicas = [Node(persistent=persistent) for _ in self.masters] if replicas else []
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """All nodes."""
+        return (*self.masters, *self.replicas)
+
+    @property
+    def url(self) -> str:
+        """The URL of the relay's user."""
+        login = self.masters[0].url.partition("://")[2].rpartition("@")[0]
+        return f"redis+cluster://{login}@{','.join(f'127.0.0.1:{one.port}' for one in self.masters)}"
+
+    def start(self) -> Self:
+        """Start all nodes, and return when each of them knows the whole cluster."""
+        for node in self.nodes:
+            node.start()
+        for number, (node, (first, last)) in enumerate(zip(self.masters, shares(len(self.masters)), strict=True)):
+            # Different epochs from the beginning: the nodes need not settle them first.
+            node.ask("SET-CONFIG-EPOCH", number + 1)
+            node.ask("ADDSLOTSRANGE", first, last)
+        self._introduce_all()
+        for master, replica in zip(self.masters, self.replicas, strict=False):
+            follow(replica, master)
+        self._until(lambda node: node.info()["cluster_slots_assigned"] == str(SLOTS))
+        self._until(lambda node: node.info()["cluster_state"] == "ok")
+        return self
+
+    def _introduce_all(self) -> None:
+        """Have all nodes know each other; on a busy machine a handshake may take too long, and is made again."""
+        deadline = time.monotonic() + 60
+        while strangers := [node for node in self.nodes if node.info()["cluster_known_nodes"] != str(len(self.nodes))]:
+            assert time.monotonic() < deadline, f"{len(strangers)} nodes do not get to know the others"
+            for node in self.nodes[1:]:
+                self.introduce(node)
+            time.sleep(0.5)
+
+    def introduce(self, node: Node) -> None:
+        """Have a node meet the first one, by which it learns of all."""
+        node.ask("MEET", "127.0.0.1", self.masters[0].port, self.masters[0].bus_port)
+
+    def owner(self, slot: int, *, asked: Node | None = None) -> Node:
+        """The master that has a slot, as a living node knows."""
+        for shard in (asked or self._living()).ask("SHARDS"):
+            ranges = zip(shard["slots"][::2], shard["slots"][1::2], strict=True)
+            if any(int(first) <= slot <= int(last) for first, last in ranges):
+                # A master that is dead is listed beside the one that took its part.
+                port = next(one["port"] for one in shard["nodes"] if is_leading(one))
+                return next(node for node in self.nodes if node.port == int(port))
+        raise AssertionError(f"nobody has slot {slot}")
+
+    def move_slot(self, slot: int, target: Node, *, pause: Callable[[], None] = lambda: None) -> None:
+        """Move a slot with its keys to another master, as `redis-cli --cluster reshard` does.
+
+        `pause` is called while the slot is between the two: after the first of its keys has moved.
+        """
+        source = self.owner(slot)
+        if source is target:
+            return
+        target.ask("SETSLOT", slot, "IMPORTING", source.id)
+        source.ask("SETSLOT", slot, "MIGRATING", target.id)
+        with redis.Redis(port=source.port) as client:
+            first = True
+            while keys := client.execute_command("CLUSTER GETKEYSINSLOT", slot, 1 if first else 10):
+                client.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "REPLACE", "KEYS", *keys)
+                if first:
+                    pause()
+                first = False
+        # The new owner first: so no node ever sees a slot that nobody has.
+        for node in (target, source, *[one for one in self.masters if one not in (source, target)]):
+            with contextlib.suppress(redis.RedisError):
+                node.ask("SETSLOT", slot, "NODE", target.id)
+
+    @contextlib.contextmanager
+    def moving(self, slot: int, target: Node) -> Iterator[None]:
+        """A slot that is on its way to another master: its keys are at the source, and new ones go to the target."""
+        source = self.owner(slot)
+        target.ask("SETSLOT", slot, "IMPORTING", source.id)
+        source.ask("SETSLOT", slot, "MIGRATING", target.id)
+        try:
+            yield
+        finally:
+            self.move_slot(slot, target)
+
+    async def failed_over(self, slot: int, lost: Node) -> Node:
+        """Return the node that has taken the slot over from a lost one."""
+        asked = next(one for one in self.nodes if one is not lost and one in self.masters)
+        deadline = time.monotonic() + 60
+        while (owner := await asyncio.to_thread(self.owner, slot, asked=asked)) is lost:
+            assert time.monotonic() < deadline, "no replica has taken the slot over"
+            await asyncio.sleep(0.05)
+        return owner
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.close()
+
+    def _living(self) -> Node:
+        for node in self.nodes:
+            with contextlib.suppress(redis.RedisError):
+                node.info()
+                return node
+        raise AssertionError("no node answers")
+
+    def _until(self, condition: Callable[[Node], bool]) -> None:
+        deadline = time.monotonic() + 30
+        for node in self.nodes:
+            while not condition(node):
+                assert time.monotonic() < deadline, "the nodes do not become a cluster"
+                time.sleep(0.02)
+
+
+def is_leading(node: dict[str, Any]) -> bool:
+    """Whether a node, as CLUSTER SHARDS lists it, is a master that lives."""
+    return str(node["role"]) == "master" and str(node["health"]) != "failed"
+
+
+def follow(replica: Node, master: Node) -> None:
+    """Make a node the replica of another, and return when it has its data."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            replica.ask("REPLICATE", master.id)
+            break
+        except redis.ResponseError:  # it does not know the master yet
+            assert time.monotonic() < deadline, "the replica does not learn of its master"
+            time.sleep(0.02)
+    with replica.client as client:
+        while client.info("replication")["master_link_status"] != "up":
+            assert time.monotonic() < deadline, "the replica does not get the data of its master"
+            time.sleep(0.02)
+
+
+def shares(masters: int) -> list[tuple[int, int]]:
+    """The first and the last slot of each of so many equal ranges."""
+    bounds = [SLOTS * number // masters for number in range(masters + 1)]
+    return [(first, end - 1) for first, end in itertools.pairwise(bounds)]

@@ -1,0 +1,193 @@
+"""Workers over a real Redis Cluster: slots that move, and shards that are lost, while rooms talk."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from relay.backend.redis.cluster.slots import slot_of_tag
+from tests.clusters import Cluster, shares
+from tests.conftest import MakeClient, MakeRelay
+from tests.fleet import Client, Relay, eventually
+
+pytestmark = [pytest.mark.gateways, pytest.mark.timeout(240)]
+
+SETTINGS = {"publish_timeout": 3, "reconnect_grace": 60}
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Three masters without replicas, for one test."""
+    cluster = Cluster()
+    try:
+        yield cluster.start()
+    finally:
+        cluster.close()
+
+
+@pytest.fixture
+def replicated() -> Iterator[Cluster]:
+    """Three masters with a replica each, for one test."""
+    cluster = Cluster(replicas=True)
+    try:
+        yield cluster.start()
+    finally:
+        cluster.close()
+
+
+def room_at(shard: int, name: str = "room", masters: int = 3) -> str:
+    """A room in the slots of one master, as they are at the beginning."""
+    first, last = shares(masters)[shard]
+    return next(room for number in range(10_000) if first <= slot_of_tag(room := f"{name}{number}") <= last)
+
+
+async def pair(enter: MakeClient, relays: list[Relay], room: str) -> tuple[Client, Client]:
+    """Two clients of a room, on two workers."""
+    ann = await enter(relays[0], f"/rooms/{room}?peer=ann")
+    ben = await enter(relays[1], f"/rooms/{room}?peer=ben")
+    return ann, ben
+
+
+async def said(client: Client, text: str) -> str:
+    """Publish until Redis has taken the message; return its id."""
+
+    async def taken() -> str:
+        answer = await client.ask({"type": "publish", "envelope": {"message": text}})
+        return str(answer.get("id", ""))
+
+    return str(await eventually(taken, 60))
+
+
+async def talk(client: Client, other: Client, text: str) -> None:
+    await said(client, text)
+    assert await other.until(lambda event: event.get("message") == text, 60)
+
+
+async def numbered(client: Client, other: Client, stop: asyncio.Event) -> list[int]:
+    """Send numbers until told to stop; return those that the other one has heard, after the last one arrived."""
+    heard, last = list[int](), -1
+
+    async def send() -> None:
+        nonlocal last
+        while not stop.is_set():
+            answer = await client.ask({"type": "publish", "envelope": {"message": last + 1}})
+            assert answer["type"] == "ack", answer
+            last += 1
+
+    async def hear() -> None:
+        while True:
+            event = await other.next(60)
+            if isinstance(event.get("message"), int):
+                heard.append(event["message"])
+
+    hearing = asyncio.create_task(hear())
+    await send()
+    await eventually(lambda: heard and heard[-1] == last, 30)
+    hearing.cancel()
+    return heard
+
+
+@pytest.mark.smoke
+async def test_rooms_of_all_shards_talk_across_workers(
+    start: MakeRelay, enter: MakeClient, cluster_url: str, prefix: str
+) -> None:
+    relays = [await start(redis_url=cluster_url, redis_prefix=prefix, shards_needed="all") for _ in range(2)]
+    for shard in range(3):
+        room = room_at(shard)
+        ann, ben = await pair(enter, relays, room)
+        await talk(ann, ben, "hello")
+        await talk(ben, ann, "answer")
+        assert {member["peer"] for member in (await relays[0].describe(room))["members"]} == {"ann", "ben"}
+    rooms = (await relays[1].get("/rooms", headers=relays[1].authorised)).json()["rooms"]
+    assert {one["room"] for one in rooms} == {room_at(shard) for shard in range(3)}
+
+
+async def test_a_slot_moves_while_its_room_talks(start: MakeRelay, enter: MakeClient, cluster: Cluster) -> None:
+    relays = [await start(redis_url=cluster.url, **SETTINGS) for _ in range(2)]
+    room = room_at(0)
+    slot = slot_of_tag(room)
+    ann, ben = await pair(enter, relays, room)
+    stop = asyncio.Event()
+    talking = asyncio.create_task(numbered(ann, ben, stop))
+    for target in (1, 2, 0, 1):
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(cluster.move_slot, slot, cluster.masters[target])
+    await asyncio.sleep(0.5)
+    stop.set()
+    heard = await talking
+    assert heard == list(range(len(heard)))
+    assert {member["peer"] for member in (await relays[0].describe(room))["members"]} == {"ann", "ben"}
+
+
+async def test_one_lost_shard_leaves_the_rooms_of_the_others_alone(
+    start: MakeRelay, enter: MakeClient, cluster: Cluster
+) -> None:
+    relays = [await start(redis_url=cluster.url, **SETTINGS | {"worker_lease": 2}) for _ in range(2)]
+    lost, kept = room_at(0), room_at(2)
+    ann, ben = await pair(enter, relays, lost)
+    cid, dan = await pair(enter, relays, kept)
+    await talk(ann, ben, "before")
+    cluster.masters[0].kill()
+    await talk(cid, dan, "the others go on")
+    answer = await ann.ask({"type": "publish", "envelope": {"message": "nowhere"}})
+    assert (answer["type"], answer["code"]) == ("error", "unavailable")
+    # New rooms there are refused, and those elsewhere are not: also when the leases at the lost shard are over.
+    await asyncio.sleep(2.5)
+    eve = await enter(relays[0], f"/rooms/{lost}?peer=eve")
+    assert (eve.welcome["type"], eve.welcome["code"]) == ("error", "unavailable")
+    await enter(relays[0], f"/rooms/{room_at(2, 'other')}?peer=eve")
+    await talk(dan, cid, "and come in")
+    await eventually(lambda: deaf(relays[0]), 30)
+    assert await relays[0].healthy()
+    cluster.masters[0].start()
+    await talk(ann, ben, "after")
+    await eventually(lambda: hearing(relays[0]), 30)
+    assert {member["peer"] for member in (await relays[0].describe(lost))["members"]} == {"ann", "ben"}
+
+
+async def test_a_setting_takes_workers_out_when_a_shard_is_lost(start: MakeRelay, cluster: Cluster) -> None:
+    relay = await start(redis_url=cluster.url, shards_needed="all", **SETTINGS)
+    cluster.masters[1].kill()
+    await eventually(lambda: relay.healthy(503), 30)
+
+
+async def test_a_replica_takes_the_part_of_a_lost_master(
+    start: MakeRelay, enter: MakeClient, replicated: Cluster
+) -> None:
+    relays = [await start(redis_url=replicated.url, **SETTINGS) for _ in range(2)]
+    room = room_at(1)
+    ann, ben = await pair(enter, relays, room)
+    await talk(ann, ben, "before")
+    lost = replicated.masters[1]
+    lost.kill()
+    await replicated.failed_over(slot_of_tag(room), lost)
+    await talk(ann, ben, "after")
+    await talk(ben, ann, "answer")
+    assert {member["peer"] for member in (await relays[0].describe(room))["members"]} == {"ann", "ben"}
+
+
+async def test_a_master_that_was_replaced_while_it_was_paused_is_left(
+    start: MakeRelay, enter: MakeClient, replicated: Cluster
+) -> None:
+    relays = [await start(redis_url=replicated.url, **SETTINGS) for _ in range(2)]
+    room = room_at(1)
+    ann, ben = await pair(enter, relays, room)
+    await talk(ann, ben, "before")
+    paused = replicated.masters[1]
+    paused.signal(signal.SIGSTOP)
+    await replicated.failed_over(slot_of_tag(room), paused)
+    await talk(ann, ben, "after")
+    paused.signal(signal.SIGCONT)
+    await talk(ben, ann, "answer")
+
+
+async def deaf(relay: Relay) -> bool:
+    """Whether `/health` says that a shard is deaf."""
+    checks = (await relay.get("/health", headers=relay.authorised)).json()["checks"]
+    return not checks["shards"]["ok"] and "shard 127.0.0.1:" in checks["shards"]["text"]
+
+
+async def hearing(relay: Relay) -> bool:
+    """Whether all shards are heard."""
+    return bool((await relay.get("/health", headers=relay.authorised)).json()["checks"]["shards"]["ok"])

@@ -1,0 +1,155 @@
+"""Subscriptions at the nodes of a cluster: each channel is where its slot is, and follows it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import pytest
+
+from relay.backend.bus import BusHealth
+from relay.backend.redis.cluster.lines import ClusterLines
+from relay.backend.redis.cluster.node import Node
+from relay.backend.redis.cluster.slots import slot_of_tag
+from relay.backend.redis.cluster.subscriber import Subscription
+from relay.model.errors import Unavailable
+from tests.unit.backend.redis.cluster.nodes import World, until
+
+AT = slot_of_tag("room")
+ROOM, OTHER = "relay:{room}", "relay:{r}"
+HEARD = BusHealth(True, True, 0.1)
+
+
+class Line:
+    """A line that confirms what it is asked for, unless it is mute."""
+
+    def __init__(self, node: Node, probe: str, on_moved: Callable[[int], None]) -> None:
+        self.node, self.probe, self.on_moved = node, probe, on_moved
+        self.shard = self
+        self.channels: dict[str, Subscription] = {}
+        self.mute = False
+        self.state = HEARD
+        self.closed = False
+
+    def deliver(self, on_arrivals: Any) -> None:
+        self.on_arrivals = on_arrivals
+
+    def open(self) -> None:
+        pass
+
+    async def __aexit__(self, *_: object) -> None:
+        self.closed = True
+
+    def probe_on(self, channel: str) -> None:
+        self.probe = channel
+
+    def give_up(self, channels: Iterable[str]) -> dict[str, Subscription]:
+        given = {}
+        for channel in channels:
+            its = self.channels.pop(channel)
+            given[channel] = its if self.mute else Subscription(was_confirmed=True)
+        return given
+
+    def go_on(self, given: dict[str, Subscription]) -> None:
+        self.channels |= given
+        for one in given.values():
+            if one.waiting is not None and not one.waiting.done() and not self.mute:
+                one.waiting.set_result(None)
+
+    def unsubscribe(self, channels: Iterable[str]) -> None:
+        for channel in channels:
+            self.channels.pop(channel, None)
+
+    def health(self) -> BusHealth:
+        return self.state
+
+
+class Desk:
+    def __init__(self, *, all_needed: bool = False) -> None:
+        self.world = World()
+        self.made: dict[str, Line] = {}
+        self.lines = ClusterLines(
+            self.world.cluster, self.make, lambda node: f"probe-{node.tag}", all_needed=all_needed, timeout=0.2
+        )
+
+    def make(self, node: Node, probe: str, on_moved: Callable[[int], None]) -> Any:
+        self.made[node.address[0]] = Line(node, probe, on_moved)
+        return self.made[node.address[0]]
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    desk = Desk()
+    async with desk.world.cluster, desk.lines:
+        await desk.world.become(a=(0, AT - 1), b=(AT, 16_383))
+        yield desk
+
+
+async def test_a_channel_is_subscribed_at_the_node_of_its_slot(desk: Desk) -> None:
+    await desk.lines.subscribe([ROOM, OTHER])
+    assert slot_of_tag("r") < AT
+    assert ([*desk.made["a"].channels], [*desk.made["b"].channels]) == ([OTHER], [ROOM])
+    desk.lines.unsubscribe([ROOM])
+    assert not desk.made["b"].channels
+
+
+async def test_channels_follow_their_slot_by_the_topology(desk: Desk) -> None:
+    await desk.lines.subscribe([ROOM, OTHER])
+    await desk.world.become(2, a=(0, 16_383))
+    assert desk.made["a"].channels[ROOM] == Subscription(was_confirmed=True)
+    await until(lambda: desk.made["b"].closed)
+    assert desk.made["a"].probe.startswith("probe-")
+
+
+async def test_channels_that_a_node_has_lost_are_tried_until_the_topology_is_known(desk: Desk) -> None:
+    await desk.lines.subscribe([ROOM])
+    desk.made["b"].on_moved(AT)
+    assert not desk.made["b"].channels
+    # The topology still names this node.
+    await until(lambda: desk.made["b"].channels)
+    assert desk.made["b"].channels[ROOM].was_confirmed
+    desk.made["b"].on_moved(AT)
+    await desk.world.become(2, a=(0, 16_383))
+    await until(lambda: desk.made["a"].channels)
+    # Another slot, of which nothing is subscribed.
+    desk.made["a"].on_moved(5)
+
+
+async def test_one_who_waits_for_a_mute_node_is_refused_in_time_or_gets_it_from_the_next(desk: Desk) -> None:
+    desk.made["b"].mute = True
+    desk.made["b"].state = BusHealth(False, False, None, "connection refused")
+    with pytest.raises(Unavailable) as raised:
+        await desk.lines.subscribe([ROOM])
+    assert "connection refused" in raised.value.report
+    assert "connection refused" not in raised.value.text
+    waiting = asyncio.create_task(desk.lines.subscribe([ROOM]))
+    await asyncio.sleep(0)
+    await desk.world.become(2, a=(0, 16_383))
+    await waiting
+
+
+async def test_a_worker_is_ready_while_it_hears_any_shard_and_says_which_are_deaf(desk: Desk) -> None:
+    assert desk.lines.health() == BusHealth(True, True, 0.1, "", deaf=())
+    desk.made["b"].state = BusHealth(False, False, 7.0, "own probe not heard for 7.0 s: connection refused")
+    health = desk.lines.health()
+    assert (health.ready, health.reachable, health.heard) == (True, False, 7.0)
+    (deaf,) = health.deaf or ()
+    assert deaf == f"shard b:1 (slots {AT}-16383): own probe not heard for 7.0 s: connection refused"
+    desk.made["a"].state = BusHealth(False, True, None, "own probe not heard yet")
+    assert not desk.lines.health().ready
+
+
+async def test_slots_without_a_node_are_named(desk: Desk) -> None:
+    await desk.world.become(2, a=(0, 16_000))
+    health = desk.lines.health()
+    assert (health.ready, health.reachable) == (True, False)
+    assert health.problem == "383 of 16384 slots: no node of the cluster has them"
+
+
+async def test_all_shards_may_be_needed() -> None:
+    desk = Desk(all_needed=True)
+    async with desk.world.cluster, desk.lines:
+        assert not desk.lines.health().ready
+        await desk.world.become(a=(0, AT - 1), b=(AT, 16_383))
+        assert desk.lines.health().ready
+        desk.made["b"].state = BusHealth(False, True, None, "own probe not heard yet")
+        assert not desk.lines.health().ready

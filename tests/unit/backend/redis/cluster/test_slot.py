@@ -1,0 +1,222 @@
+"""The commands of one slot: redirections, order, holding, and the end of it."""
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import hiredis
+import pytest
+
+from relay.backend.headroom import Headroom
+from relay.backend.redis.cluster.redirects import HANDED_BACK, Redirect
+from relay.backend.redis.cluster.slot import Slot
+from relay.backend.redis.replies import ErrorReplies
+from relay.model.errors import OutcomeUnknown, Unavailable
+
+
+class Link:
+    """The client of a node: the test answers its commands."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.pending: deque[Any] = deque()
+
+    def send(self, command: bytes, done: Any) -> None:
+        self.sent.append(command)
+        self.pending.append(done)
+
+    def answer(self, *replies: Any) -> None:
+        for reply in replies:
+            self.pending.popleft()(reply)
+
+
+class Cluster:
+    """A router whose nodes are `a`, `b` and `c`."""
+
+    def __init__(self, timeout: float = 5, most: int = 100) -> None:
+        self.links = {name: Link() for name in "abc"}
+        self.owner: Any = self.links["a"]
+        self.errors, self.headroom, self.timeout, self.most, self.held = ErrorReplies(int), Headroom(), timeout, most, 0
+        self.refreshed = 0
+
+    def client_of(self, slot: int) -> Any:
+        return self.owner
+
+    def follow(self, redirect: Redirect, slot: int, asked: Any) -> Any:
+        self.refreshed += 1
+        return None if redirect.target is None else self.links[redirect.target[0]]
+
+    def may_hold(self, size: int) -> bool:
+        self.held += 1
+        if self.held > self.most:
+            self.held -= 1
+            return False
+        return True
+
+    def released(self, size: int) -> None:
+        self.held -= 1
+
+
+def error(text: str) -> hiredis.ReplyError:
+    return hiredis.ReplyError(text)
+
+
+MOVED_B = error("MOVED 7 b:1")
+
+
+class Desk:
+    def __init__(self, **options: Any) -> None:
+        self.cluster = Cluster(**options)
+        self.slot = Slot(7, self.cluster)
+        self.replies: list[tuple[str, Any]] = []
+
+    def send(self, *names: str) -> None:
+        for name in names:
+            self.slot.send(name.encode(), lambda reply, name=name: self.replies.append((name, reply)))
+
+    def link(self, name: str) -> Link:
+        return self.cluster.links[name]
+
+
+async def turns(number: int = 3) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0.001)
+
+
+async def test_commands_go_to_the_node_of_the_slot_in_order() -> None:
+    desk = Desk()
+    desk.send("1", "2")
+    assert desk.link("a").sent == [b"1", b"2"]
+    desk.link("a").answer(b"x", b"y")
+    assert desk.replies == [("1", b"x"), ("2", b"y")]
+    assert desk.slot.answered_by is desk.link("a")
+
+
+async def test_commands_that_come_back_are_not_overtaken_by_later_ones() -> None:
+    desk = Desk()
+    desk.send("1", "2", "3")
+    desk.link("a").answer(MOVED_B)
+    # The others are under way to the old node; this one is later than all of them.
+    desk.send("4")
+    await turns()
+    assert desk.link("b").sent == []
+    desk.link("a").answer(MOVED_B, MOVED_B)
+    await turns()
+    # One at a time, until the new node has served one.
+    assert desk.link("b").sent == [b"1"]
+    desk.link("b").answer(b"x")
+    desk.send("5")
+    assert desk.link("b").sent == [b"1", b"2", b"3", b"4", b"5"]
+    assert desk.cluster.held == 0
+
+
+async def test_a_node_may_be_asked_for_one_command_only() -> None:
+    desk = Desk()
+    desk.send("1", "2")
+    desk.link("a").answer(error("ASK 7 b:1"), error("ASK 7 b:1"))
+    await turns()
+    assert desk.link("b").sent == [b"*1\r\n$6\r\nASKING\r\n", b"1"]
+    desk.link("b").answer(b"OK", b"x")
+    await turns()
+    # The next command goes to the old node first, which may still have its key.
+    assert desk.link("a").sent[2:] == [b"2"]
+    desk.link("a").answer(b"y")
+    assert desk.replies == [("1", b"x"), ("2", b"y")]
+
+
+async def test_a_slot_on_its_way_is_tried_again_until_it_has_moved() -> None:
+    desk = Desk()
+    desk.send("1", "2")
+    desk.link("a").answer(error("TRYAGAIN x"), error("TRYAGAIN x"))
+    await asyncio.sleep(0.08)
+    assert desk.link("a").sent[2:] == [b"1"]
+    desk.link("a").answer(MOVED_B)
+    await turns()
+    desk.link("b").answer(b"x")
+    desk.link("b").answer(b"y")
+    assert desk.replies == [("1", b"x"), ("2", b"y")]
+
+
+async def test_a_slot_that_moves_by_the_topology_waits_for_the_answers_of_its_old_node() -> None:
+    desk = Desk()
+    desk.send("1")
+    desk.slot.move_to(desk.link("b"))
+    desk.send("2")
+    await turns()
+    assert desk.link("b").sent == []
+    desk.link("a").answer(b"x")
+    await turns()
+    assert desk.link("b").sent == [b"2"]
+
+
+async def test_commands_that_were_never_sent_go_to_the_new_node() -> None:
+    desk = Desk()
+    desk.send("1", "2")
+    desk.slot.move_to(desk.link("c"))
+    desk.link("a").answer(HANDED_BACK, HANDED_BACK)
+    await turns()
+    desk.link("c").answer(b"x")
+    assert desk.link("c").sent == [b"1", b"2"]
+
+
+async def test_a_command_whose_node_is_lost_has_an_unknown_outcome_and_is_not_sent_again() -> None:
+    desk = Desk()
+    desk.send("1")
+    lost = OutcomeUnknown()
+    desk.link("a").answer(lost)
+    assert desk.replies == [("1", lost)]
+    assert not any(link.sent for name, link in desk.cluster.links.items() if name != "a")
+
+
+async def test_what_no_node_serves_fails_in_time_with_the_reason() -> None:
+    desk = Desk(timeout=0.1)
+    desk.send("1")
+    desk.link("a").answer(error("CLUSTERDOWN Hash slot not served"))
+    while not desk.replies:
+        await asyncio.sleep(0.01)
+        while desk.link("a").pending:
+            desk.link("a").answer(error("CLUSTERDOWN Hash slot not served"))
+    ((_, reply),) = desk.replies
+    assert isinstance(reply, Unavailable)
+    assert "CLUSTERDOWN Hash slot not served" in reply.report
+    assert "CLUSTERDOWN" not in reply.text
+    assert desk.cluster.held == 0
+
+
+async def test_a_slot_without_a_node_waits_for_one() -> None:
+    desk = Desk()
+    desk.slot.move_to(None)
+    desk.send("1")
+    assert not desk.slot.reachable
+    await turns()
+    assert desk.cluster.refreshed
+    desk.slot.move_to(desk.link("b"))
+    await asyncio.sleep(0.08)
+    desk.link("b").answer(b"x")
+    assert desk.replies == [("1", b"x")]
+
+
+async def test_no_more_commands_are_held_than_may_be() -> None:
+    desk = Desk(most=2)
+    desk.slot.move_to(None)
+    desk.send("1", "2", "3")
+    ((name, reply),) = desk.replies
+    assert name == "3"
+    assert isinstance(reply, Unavailable)
+
+
+async def test_an_error_of_a_callback_does_not_stop_the_slot() -> None:
+    desk = Desk()
+
+    def fail(reply: Any) -> None:
+        raise RuntimeError
+
+    desk.slot.send(b"1", fail)
+    desk.send("2")
+    desk.slot.move_to(desk.link("b"))
+    with pytest.raises(RuntimeError):
+        desk.link("a").answer(b"x")
+    desk.link("a").answer(b"y")
+    desk.send("3")
+    await turns()
+    assert desk.link("b").sent == [b"3"]
