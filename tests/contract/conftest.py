@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from fakeredis import TcpFakeServer
+from fakeredis._clients._tcp_server import TCPFakeRequestHandler
+from redis.exceptions import ResponseError
 
 from relay.backend.addresses import Addresses
 from relay.backend.bus import Bus
@@ -172,9 +174,26 @@ async def join(
 MakeWorker = Callable[..., Any]
 
 
+class KeepingHandler(TCPFakeRequestHandler):
+    """Answers a command that fails with an error, as Redis does; the imitation would end the connection."""
+
+    def setup(self) -> None:
+        super().setup()
+        read: Callable[[], Any] = self.current_client.read_response
+
+        def answer() -> Any:
+            try:
+                return read()
+            except ResponseError as error:
+                return error
+
+        self.current_client.read_response = answer
+
+
 @pytest.fixture(scope="session")
 def fake_redis_url() -> Iterator[str]:
     server = TcpFakeServer(("127.0.0.1", 0), server_type="redis")
+    server.RequestHandlerClass = KeepingHandler
     server.daemon_threads, server.block_on_close = True, False
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
