@@ -30,8 +30,6 @@ SETTINGS: dict[str, Any] = {
     "reconnect_grace": 60.0,
     # Nothing else shows that a client over BOSH is lost.
     "bosh_inactivity": 3.0,
-    # Nor that one is that polls, and was lost between two polls.
-    "firebase_inactivity": 3.0,
 }
 _rooms = (f"room {number}/é" for number in itertools.count())
 

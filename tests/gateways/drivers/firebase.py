@@ -135,5 +135,7 @@ class FirebaseDriver:
             await self._wire.close()
 
     async def drop(self) -> None:
-        if self._wire is not None:
+        if isinstance(self._wire, PollWire):
+            await self._wire.lose()
+        elif self._wire is not None:
             await self._wire.drop()

@@ -8,6 +8,7 @@ import random
 import re
 from contextlib import suppress
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx2 as httpx
 
@@ -80,6 +81,16 @@ class PollWire:
         self.abort()
         await asyncio.gather(*self._polls, return_exceptions=True)
         await self._client.aclose()
+
+    async def lose(self) -> None:
+        """Send a poll, and lose its connection: between two polls, nothing shows that a page is gone."""
+        await self.drop()
+        address = urlsplit(self._http)
+        with suppress(OSError):  # the worker may be gone
+            _, writer = await asyncio.open_connection(address.hostname, address.port)
+            writer.write(f"GET /.lp?id={self._id}&pw=- HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+            writer.close()
+            await writer.wait_closed()
 
     def _poll(self, segments: str) -> None:
         async def run() -> None:
