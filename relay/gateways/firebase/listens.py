@@ -19,13 +19,16 @@ _decode = msgspec.json.Decoder().decode
 class Listen:
     """One listen. The client has the value as of the id `since`; None while it is being read, and changes wait.
 
-    It is `live` if the client has been told of all changes since then: it was a member when the value was read.
+    It is `live` if the client has been told of all changes since then: it was a member when the value was read. It is
+    `doubtful` if the client may have a value that has been lost since. It `began` at a time of the event loop.
     """
 
-    __slots__ = ("live", "place", "since", "waiting")
+    __slots__ = ("began", "doubtful", "live", "place", "since", "waiting")
 
-    def __init__(self, place: TreePlace) -> None:
+    def __init__(self, place: TreePlace, began: float) -> None:
         self.place = place
+        self.began = began
+        self.doubtful = False
         self.since: MessageId | None = None
         self.live = False
         self.waiting: list[TreeEventFrame] | None = None
@@ -54,9 +57,9 @@ class Listens:
         """Return how many listens there are."""
         return len(self._by_place)
 
-    def add(self, place: TreePlace) -> Listen:
-        """Begin to listen at a place, or begin anew."""
-        listen = self._by_place[place] = Listen(place)
+    def add(self, place: TreePlace, now: float) -> Listen:
+        """Begin to listen at a place, or begin anew; `now` is the time of the event loop."""
+        listen = self._by_place[place] = Listen(place, now)
         return listen
 
     def remove(self, place: TreePlace) -> None:
@@ -70,6 +73,13 @@ class Listens:
     def rooms(self) -> set[str]:
         """Return the rooms with listens."""
         return {place.room for place in self._by_place}
+
+    def began(self) -> dict[str, float]:
+        """Return the rooms with listens, and when the oldest listen of each began."""
+        found: dict[str, float] = {}
+        for place, listen in self._by_place.items():
+            found[place.room] = min(listen.began, found.get(place.room, listen.began))
+        return found
 
     def of_room(self, room: str) -> list[Listen]:
         """Return the listens of a room."""

@@ -117,9 +117,10 @@ class TreeRequests:
             raise
         for listen, known in behind:
             if self._listens.has(listen):
-                listen.live = True
+                doubtful, listen.live, listen.doubtful = listen.doubtful, True, False
                 part = await self._part(listen.place)
-                if known is None or part.version > known:
+                # The version of a tree that Redis has lost, or has in an older state, says nothing.
+                if doubtful or known is None or part.version > known:
                     self._send(listen, part)
                 self._go_on(listen, part)
         return member
@@ -140,7 +141,7 @@ class TreeRequests:
         most = self._worker.settings.subscriptions_per_connection
         if len(self._listens) >= most:
             raise FirebaseRefused("too_many_listens", f"at most {most} listens")
-        listen = self._listens.add(place)
+        listen = self._listens.add(place, asyncio.get_running_loop().time())
         listen.live = self._port.current(place.room) is not None
         try:
             part = await self._read(place)

@@ -189,7 +189,7 @@ class FirebaseSession(Session[Frame]):
         """Write the client's frames of an event; after a loss, it reads anew."""
         if isinstance(frame, LossFrame):
             for listen in self._listens.of_room(frame.room):
-                listen.live = False
+                listen.live, listen.doubtful = False, True
             self._settle_in(0)
             return
         frames = self._listens.frames(frame)
@@ -198,11 +198,17 @@ class FirebaseSession(Session[Frame]):
         self._worker.trees.note_frames(frame.room, len(frames))
 
     def _settle_in(self, seconds: float) -> None:
+        when = asyncio.get_running_loop().time() + seconds
         if self._settling is not None:
-            if seconds:
+            if self._settling.when() <= when:
                 return
             self._settling.cancel()
-        self._settling = asyncio.get_running_loop().call_later(seconds, self._settle)
+        self._settling = asyncio.get_running_loop().call_at(when, self._settle)
+
+    def _settle_when_lasting(self) -> None:
+        began = [began for room, began in self._listens.began().items() if not self._rooms.is_in(room)]
+        if began and not self._ended:
+            self._settle_in(max(0.0, min(began) + LASTING - asyncio.get_running_loop().time()))
 
     def _settle(self) -> None:
         self._settling = None
@@ -238,8 +244,7 @@ class FirebaseSession(Session[Frame]):
                 await self._change_token(asked)
             else:
                 await self._requests.answer(asked)
-        if any(not self._rooms.is_in(room) for room in self._listens.rooms()):
-            self._settle_in(LASTING)
+        self._settle_when_lasting()
 
     @contextmanager
     def _closes_without_redis(self) -> Iterator[None]:
@@ -252,11 +257,15 @@ class FirebaseSession(Session[Frame]):
 
     async def _become_member(self) -> None:
         with self._closes_without_redis():
-            for room in self._listens.rooms():
+            lasting = asyncio.get_running_loop().time() - LASTING
+            for room, began in self._listens.began().items():
+                if began > lasting and not self._rooms.is_in(room):
+                    continue
                 try:
                     await self._requests.catch_up(room)
                 except Refused as error:
                     self._metrics.refused(error.code)
+        self._settle_when_lasting()
 
     # The token.
 

@@ -23,7 +23,7 @@ def texts(frames: object) -> list[str]:
 
 def test_events_that_come_while_a_value_is_read_follow_it() -> None:
     listens = Listens(Places())
-    listen = listens.add(TreePlace("room", "a"))
+    listen = listens.add(TreePlace("room", "a"), 0.0)
     assert [listens.frames(change(seq, "a/b", b"%d" % seq)) for seq in (1, 2, 3)] == [[], [], []]
     assert texts(listens.read(listen, MessageId(1, 1))) == ['{"p":"room/a/b","d":2}', '{"p":"room/a/b","d":3}']
     assert listens.frames(change(1, "a/b", b"1")) == []
@@ -39,7 +39,7 @@ def test_a_frame_is_made_once_for_all_clients_with_the_same_listens() -> None:
     frame = change(1, "a", b'{"b":1}')
     for _ in range(2):
         listens = Listens(Places())
-        listens.read(listens.add(TreePlace("room", "a/b")), MessageId(1, 0))
+        listens.read(listens.add(TreePlace("room", "a/b"), 0.0), MessageId(1, 0))
         made += listens.frames(frame)
     assert made[0] is made[1]
     assert texts(made[:1]) == ['{"p":"room/a/b","d":1}']
@@ -58,7 +58,7 @@ def test_a_listen_below_a_change_looks_at_its_own_leaves_alone(monkeypatch: pyte
     value = {"a": {"b": 1, ".priority": 2}, "a-": 3, "a0": 4, "é": {"xy": 5}, "z": "text"}
     listens = Listens(Places())
     for path in ("d/a", "d/a/b", "d/a0", "d/é", "d/none"):
-        listens.read(listens.add(TreePlace("room", path)), MessageId(1, 0))
+        listens.read(listens.add(TreePlace("room", path), 0.0), MessageId(1, 0))
     assert texts(listens.frames(change(1, "d", json.dumps(value).encode()))) == [
         '{"p":"room/d/a","d":{"b":1,".priority":2}}',
         '{"p":"room/d/a/b","d":1}',
@@ -72,7 +72,7 @@ def test_a_listen_below_a_change_looks_at_its_own_leaves_alone(monkeypatch: pyte
 
 def test_messages_of_others_are_children_at_their_channel() -> None:
     listens = Listens(Places())
-    listens.read(listens.add(TreePlace("room", "chat")), MessageId(1, 0))
+    listens.read(listens.add(TreePlace("room", "chat"), 0.0), MessageId(1, 0))
     assert listens.frames(ForeignFrame("room", MessageId(1, 1), "other", b"1")) == []
     assert listens.frames(TreeEventFrame("room", MessageId(1, 1))) == []
     (text,) = texts(listens.frames(ForeignFrame("room", MessageId(1, 2), "chat", b'{"x":1}')))

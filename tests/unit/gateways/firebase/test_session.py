@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -97,16 +98,53 @@ async def test_a_client_that_was_put_out_writes_nothing_more(worker: Worker) -> 
     assert (await worker.trees.read("room", "left")).leaves == []
 
 
-async def test_after_a_loss_the_value_is_read_anew(worker: Worker) -> None:
+@pytest.mark.parametrize("left", [{}, {"x": b"1"}])
+async def test_after_a_loss_the_value_is_read_anew_also_if_it_is_an_older_one(
+    worker: Worker, left: dict[str, bytes]
+) -> None:
     page = await Page(worker).start()
     assert await page.ask("p", "/room/x", d=1) == "ok"
+    assert await page.ask("p", "/room/y", d=2) == "ok"
     assert await page.ask("q", "/room", h="") == "ok"
     page.take()
-    listen = page.session._listens.of_room("room")[0]
-    listen.since = MessageId(0, 0)
+    trees = worker.trees._trees
+    assert isinstance(trees, MemoryTrees)
+    # As after a flush, or after an older snapshot was loaded.
+    lost = trees._trees.pop("room")
+    if left:
+        trees._trees["room"] = replace(lost, leaves=left, version=MessageId(0, 1))
     page.session.deliver(LossFrame("room", MessageId(1, 1)))
     await until(lambda: page.pushes)
-    assert page.take() == [("d", "room", {"x": 1})]
+    assert page.take() == [("d", "room", {"x": 1} if left else True)]
+    assert await page.ask("p", "/room/z", d=3) == "ok"
+    assert page.take() == [("d", "room/z", 3)]
+
+
+async def test_a_listen_that_has_just_begun_makes_no_member_of_its_room(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`once` asks about one room after the other, while an earlier listen lasts, or has lasted."""
+    monkeypatch.setattr(session, "LASTING", 0.05)
+    page, began = await Page(worker).start(), asyncio.get_running_loop().time()
+    assert await page.ask("q", "/lasting", h="") == "ok"
+    number = 0
+    while not await count(worker, "lasting"):
+        number += 1
+        assert await page.ask("q", f"/room{number}", h="") == "ok"
+        assert await page.ask("n", f"/room{number}") == "ok"
+    assert asyncio.get_running_loop().time() - began >= 0.05
+    last = f"room{number + 1}"
+    assert await page.ask("q", f"/{last}", h="") == "ok"
+    assert [await count(worker, f"room{one + 1}") for one in range(number)] == [0] * number
+    page.session.deliver(LossFrame("lasting", MessageId(1, 1)))
+    page.session.execute(session.Settle())
+    assert await page.ask("q", "/other", h="") == "ok"
+    assert await page.ask("n", "/other") == "ok"
+    async with asyncio.timeout(5):
+        while not await count(worker, last):
+            await asyncio.sleep(0)
+    assert asyncio.get_running_loop().time() - began >= 0.1
+    assert await count(worker, "other") == 0
 
 
 # Bad input.
