@@ -93,7 +93,7 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
         checkpoint.MOST_UNACKNOWLEDGED,
         "a client that needs an older one begins anew",
     ),
-    ("Bytes of those that are in no history", checkpoint.MOST_BYTES, "the same"),
+    ("Bytes of these stanzas, without messages of a history", checkpoint.MOST_BYTES, "the same"),
     ("Characters of the id of a stanza of XMPP", xmpp_session.MAX_ID, "error bad_stanza"),
     ("IQs of a client of XMPP to occupants that wait", occupancies.MOST_ASKED, "answers to older ones are dropped"),
     ("Events that are looked through for the history of XMPP", occupancies.MOST_HISTORY, "older ones are not shown"),
@@ -122,7 +122,7 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ),
     ("Bytes of these requests, if there is more than one", transactions.MOST_BYTES, "the same"),
     (
-        "Seconds in which a SIP client registers first, where auth is on",
+        "Seconds in which a SIP client registers first, if auth is on",
         int(sip_session.LOGIN_TIMEOUT),
         "close 4504",
     ),

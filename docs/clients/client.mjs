@@ -17,7 +17,7 @@ export class Client {
     this.position = null; // the id of the newest event, as [epoch, sequence]
     this.members = new Set();
     this.waiting = new Map(); // key: {envelope, resolve, reject}, in order, until the relay has answered
-    this.sent = new Set(); // the keys of those that were sent over this connection
+    this.sent = new Set(); // the keys of envelopes that were sent over this connection
     this.welcomes = this.duplicates = 0;
     this.joined = this.left = false;
   }

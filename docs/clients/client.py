@@ -26,7 +26,7 @@ class Client:
         self.position = None  # the id of the newest event, as (epoch, sequence)
         self.members = set()
         self.waiting = {}  # key: (envelope, future), in the order of `publish`, until the relay has answered
-        self.sent = set()  # the keys of those that were sent over this connection
+        self.sent = set()  # the keys of envelopes that were sent over this connection
         self.socket = self.outgoing = None
         self.welcomes = self.duplicates = 0
         self.left = False

@@ -102,7 +102,7 @@ class Outboxes:
         return rooms
 
     def moved(self, more: Iterable[str]) -> Sequence[str]:
-        """Note that the rooms of the last `take` are done, but for those that have more; returns those that are."""
+        """Note that the rooms of the last `take` are done, but for rooms with more events; returns the done ones."""
         moving, self._moving = self._moving, ()
         self.note(more)
         return [room for room in moving if room not in self._noted]

@@ -250,7 +250,7 @@ class Settings(WebhookSettings, frozen=True, kw_only=True, forbid_unknown_fields
     places_per_address: Annotated[
         int,
         count(
-            "Members of one room from one address, with those that are held",
+            "Members of one room from one address, held ones included",
             consequence="error too_many_places, close 4004",
         ),
     ] = 1000

@@ -21,7 +21,7 @@ SUBJECT: Final[Json] = {
 
 
 def _kick(name: str, schema: Json, other: str) -> Json:
-    """Describe a kick of those that one of the two fields names."""
+    """Describe a kick of the members that one of the two fields names."""
     return {
         "type": "object",
         "additionalProperties": False,

@@ -42,7 +42,7 @@ class TreeMessage(Message, frozen=True, dict=True):
     """A change of the tree of `room`, as an envelope with a `path` there (see `relay.model.tree`).
 
     The value at the path is the `message` of the envelope now; or those of its `children`, by their paths below.
-    Where `to` is empty, it is a message for all members, else for those of them that read trees.
+    If `to` is empty, it is a message for all members, else only for members that read trees.
     """
 
 

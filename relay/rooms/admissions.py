@@ -33,13 +33,13 @@ class Ticket:
         self.metrics = metrics
 
     def pace(self) -> Pace:
-        """Return the rate of the client's messages; also for those that are served after its end."""
+        """Return the rate of the client's messages, also of messages that are served after its end."""
         if self._pace is None:
             self._pace = self._admissions.pace_of(self)
         return self._pace
 
     def limit_messages(self, rate: float | None, session: int = 0) -> None:
-        """Let the client send so many messages a second, instead of those of the settings, which None stands for.
+        """Let the client send so many messages a second; None stands for the rate of the settings.
 
         Of several rates of the client's sessions, which are told apart by numbers, the lowest one counts: a token for
         one of them does not lift the limit of another.

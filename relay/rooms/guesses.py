@@ -14,8 +14,8 @@ class Guesses:
     """The wrong secrets of each address and kind in the present minute, of which `most` are allowed.
 
     Clients without an address may offer `WITHOUT_ADDRESS` times as many, all of them together: nothing tells them
-    apart, and without a bound they could try secrets for ever. A worker learns of those that other workers have counted
-    when it notes one itself. A kind is a constant of the code.
+    apart, and without a bound they could try secrets for ever. A worker learns of the counts of other workers when it
+    notes a wrong secret itself. A kind is a constant of the code.
     """
 
     def __init__(self, most: int, usage: AddressUsage) -> None:

@@ -190,9 +190,9 @@ class LocalRoom:
         return True
 
     def offer_to_joining(self, event: RoomEvent) -> list[Listener]:
-        """Keep an event that is about to be delivered for those that wait for their welcome.
+        """Keep an event that is about to be delivered for listeners that wait for their welcome.
 
-        Returns those whose welcome has an earlier id; the hub promotes them first.
+        Returns the listeners whose welcome has an earlier id; the hub promotes them first.
         """
         due = []
         for listener in self.joining:
@@ -250,7 +250,7 @@ class LocalRoom:
         """Whether nothing is missing before this event, or it was replayed before."""
         if event.id <= self.replayed_to:
             return True
-        # Events arrive in order: none of those that were replayed can follow any more.
+        # Events arrive in order: no replayed event can follow any more.
         self.replayed_to = BEFORE_ALL
         if self.last in (BEFORE_ALL, (event.id.epoch, event.id.seq - 1)):
             return True

@@ -24,8 +24,8 @@ _TCP_INFO: Final = struct.Struct(f"={_BYTES_ACKED}xQ")
 def transfer_of(transport: Transport, *, ended: bool = False) -> Transfer | None:
     """Return how much was written, and how much of it the other end's TCP has acknowledged; None if that is not known.
 
-    The sum of the acknowledged bytes, of those in the system's buffer, and of those in the transport's buffer is
-    exactly the number of written bytes. With TLS it is not: the transport counts bytes before they are encrypted. So
+    The acknowledged bytes, the bytes in the system's buffer, and the bytes in the transport's buffer are together
+    exactly the written bytes. With TLS it is not: the transport counts bytes before they are encrypted. So
     there, all has arrived while nothing waits, and nothing else is known. Costs two system calls.
 
     With `ended`, the transport reports its end right now: the system still knows how much has arrived, but the bytes

@@ -1,6 +1,6 @@
 """Each behaviour, for clients of every gateway, on two workers over Redis.
 
-Every test asserts the behaviour from the side of a second client of the same kind, and of a native witness. Where a
+Every test asserts the behaviour from the side of a second client of the same kind, and of a native witness. If a
 protocol lacks a capability, the test asserts the consequence.
 """
 
@@ -169,7 +169,7 @@ async def test_too_fast(scene: Scene) -> None:
     ann, ben = await scene.join(scene.here), await scene.join(scene.there)
     for number in range(BURST + 20):
         await ann.driver.send(number)
-    # Where a client enters a room by a frame of its own, that counts as four; and its ping.
+    # If a client enters a room by a frame of its own, that counts as four; and its ping.
     await scene.hears(*range(BURST - 5), sender=ann)
     assert await ann.driver.next() == Refused("too_fast")
     await ben.driver.send("slowly")

@@ -141,7 +141,7 @@ async def test_no_call_is_lost_and_no_room_is_gone(arena: Fleet, kind: str) -> N
             f"{len(calls.errors)} errors told to pages, "
             f"{len(calls.rooms_gone)} rooms gone, {len(calls.owners_lost)} owners lost, {len(calls.not_back)} not back"
         )
-        # Where a machine is so busy that Redis answers after `publish_timeout`, pages are told, and send signals again.
+        # If a machine is so busy that Redis answers after `publish_timeout`, pages are told, and send signals again.
         assert (calls.rooms_gone, calls.owners_lost, calls.not_back) == ([], [], [])
         assert calls.fates.silent == []
         assert left == []

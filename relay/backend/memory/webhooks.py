@@ -102,7 +102,7 @@ class MemoryWebhookQueue:
         self._rest.append((self._number, event))
         self._noted.note([event.room])
         self._bytes += _size(event)
-        # None of those that the sender has taken: the receiver may have got them.
+        # No event that the sender has taken is dropped: the receiver may have got it.
         while self._rest and (
             len(self._taken) + len(self._rest) > self._most or self._bytes > self._most * _EVENT_BYTES
         ):

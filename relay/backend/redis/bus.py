@@ -55,7 +55,7 @@ _TREES: dict[bytes, tuple[str, ...]] = {TREE.encode("ascii"): (TREE,), SHARED_TR
 _DOLLAR = ord("$")
 
 _GUARDS = b"}:rules"
-"""The end of the Redis channels of those that can restore rules; see `Keys.guards`."""
+"""The end of the Redis channels of workers that can restore rules; see `Keys.guards`."""
 
 _ASKS = b"?"
 """The message of join.lua there."""
@@ -137,7 +137,7 @@ class RedisBus:
         self._lines.unsubscribe([self._keys.channel(room) for room in names])
 
     def guard(self, room: str, *, guarded: bool, history: bool) -> None:
-        """Listen for those that ask for the rules of a room, or stop it; store its messages if it has a history."""
+        """Listen for requests for the rules of a room, or stop it; store its messages if it has a history."""
         channel = self._keys.guards(room)
         if guarded:
             self._rooms[channel.encode("ascii")] = room

@@ -60,7 +60,7 @@ class RedisRoomRules:
         return _stored(self._govern(room, "restore", write_rules(rules)))
 
     def keep(self, room: str, rules: StoredRules | None) -> None:
-        """Subscribe to the Redis channel of those that can restore the rules, or unsubscribe from it."""
+        """Subscribe to the Redis channel of workers that can restore the rules, or unsubscribe from it."""
         self._bus.guard(room, guarded=rules is not None, history=rules is None or rules.history)
 
     async def kick(self, kicking: Kicking) -> int:

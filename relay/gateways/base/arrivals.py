@@ -17,8 +17,8 @@ class Arrivals:
     """Remembers of each message how many bytes were written by then; it has arrived when so many were received.
 
     `transfer` says how much was written and received; None at the end makes no message count. It costs two system calls
-    for each message, which is little where a call has some twenty of them. Where it is never known, as over a unix
-    socket, a message counts when the next one is written: else a client that comes back would get all of them again.
+    for each message, which is little for the twenty of a call. If it is never known, as over a unix socket,
+    a message counts when the next one is written: else a client that comes back would get all of them again.
     Once it was known, None says that the connection has ended: such a message says nothing of those before.
     """
 

@@ -155,7 +155,7 @@ class PollingConnection(BufferedConnection):
         self._answered = _NO_ANSWERS
         self._lost = False
         self._behind = False
-        # Bytes of all answers, and of those that the client has certainly got.
+        # Bytes of all answers, and of the answers that the client has certainly got.
         self._given = self._proven = 0
         self.posts = OpenPosts()
         self._idle_since = 0.0

@@ -1,4 +1,4 @@
--- Renew a worker's lease, and look for those that have run out.
+-- Renew a worker's lease, and look for leases that have run out.
 -- Cost: O(log(workers)); at most 100 leases are returned.
 --
 -- KEYS: 1 the leases: a sorted set, lease -> deadline in Redis's own time (ms). The deadline of a lease that its worker

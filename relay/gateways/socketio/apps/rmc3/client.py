@@ -91,7 +91,7 @@ class Rmc3Client:
         self._page.returning = returning
 
     def _returned(self, welcome: Welcome) -> None:
-        """Go on in a room: the page has heard of those that are there."""
+        """Go on in a room: the page has heard of the present members."""
         page = self._page
         page.userid = welcome.peer
         page.tell_missed(welcome)
