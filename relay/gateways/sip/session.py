@@ -1,7 +1,6 @@
 """The session of a SIP client: its binding in the room, its requests, and the messages of others to it."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,40 +8,34 @@ from functools import partial
 from typing import Final
 
 import msgspec
-from msgspec import structs
 
 from relay.gateways.base.brake import Brake
-from relay.gateways.base.inbox import weight
 from relay.gateways.base.join_request import CodecPair, JoinRequest
-from relay.gateways.base.session import WebSocketSession
-from relay.gateways.sip.codec import PONG, KeepAlive, ReceivedRequest, ReceivedResponse, UnservedRequest
+from relay.gateways.sip.codec import PONG, KeepAlive, ReceivedRequest, ReceivedResponse
 from relay.gateways.sip.connection import SipConnection
-from relay.gateways.sip.declaration import CHANNEL
 from relay.gateways.sip.deliveries import Deliveries
 from relay.gateways.sip.errors import SipRefused
 from relay.gateways.sip.fields import BadField, read_credentials
 from relay.gateways.sip.location import Location
 from relay.gateways.sip.login import Logins
-from relay.gateways.sip.message import SipMessage, SipRequest, SipResponse
+from relay.gateways.sip.message import SipRequest, SipResponse
+from relay.gateways.sip.outlet import SipOutlet
 from relay.gateways.sip.proxy import Proxy
 from relay.gateways.sip.registrar import Registrar
-from relay.gateways.sip.registration import SHORTEST, SipRegistration, read_registration
-from relay.gateways.sip.replies import ALLOWED, refusal, reply
+from relay.gateways.sip.registration import SipRegistration, read_registration
+from relay.gateways.sip.replies import ALLOWED, reply
 from relay.gateways.sip.room_messages import answers_room, check_text, read_text
 from relay.gateways.sip.settings import SipSettings
-from relay.gateways.sip.transactions import ClientTransactions, Done, Timers
+from relay.gateways.sip.transactions import ClientTransactions, Timers
 from relay.gateways.sip.via import ViaSeal
 from relay.identity.grants import Grants
-from relay.model.codec import Encoder, Frame
-from relay.model.commands import Command, Publish
-from relay.model.envelope import Receipt
-from relay.model.errors import BAD_PACKET, TOKEN_REFUSED, BadFrame, ClientGone, RelayError
+from relay.model.codec import Frame
+from relay.model.commands import Command
+from relay.model.errors import TOKEN_REFUSED, ClientGone, RelayError
 from relay.model.names import escape_peer
 from relay.rooms.admissions import Ticket
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
-
-log = logging.getLogger("relay.session")
 
 LOGIN_TIMEOUT: Final = 30.0
 """Seconds in which a client registers first, if auth is on."""
@@ -68,7 +61,7 @@ class ClientPlace:
     token_of: Callable[[str], str]
 
 
-class SipSession(WebSocketSession):
+class SipSession(SipOutlet):
     """Serves a SIP client: it is in no room until it registers, and leaves it when it removes its binding.
 
     A client that has lost its connection is held: with the same Contact, it comes back to its place over any worker,
@@ -328,93 +321,9 @@ class SipSession(WebSocketSession):
         else:
             self._refuse(request, SipRefused("no_such_user") if error.code == "no_such_peer" else error)
 
-    # The outlet of transactions and the proxy.
-
-    @property
-    def peer(self) -> str:
-        """The client's peer id."""
-        return self._rooms.peer
-
-    def to_client(self, message: SipMessage) -> None:
-        """Write a message."""
-        self._connection.write(Frame(message.encode()))
-
-    def to_peer(self, peer: str, message: SipMessage, done: Done | None = None) -> None:
-        """Send a message to a member, as a direct envelope."""
-        text = message.encode().decode()
-        command = Publish(_encode({"to": peer, "channel": CHANNEL, "message": text}), (peer,), CHANNEL)
-        try:
-            self._allowed(command)
-            member = self._rooms.member("")
-        except RelayError as error:
-            self._note(done, error)
-            return
-        self._send(member, command, partial(self._note, done))
-
-    def _send(self, member: Member, command: Publish, done: Done) -> None:
-        pace = self._pace or self._make_pace()
-        if not pace.stored.open and pace.stored.is_used_up:
-            command = structs.replace(command, stored=False)
-        units = weight(len(command.envelope))
-        self._inbox.in_flight += units
-
-        def published(outcome: Receipt | RelayError) -> None:
-            if not self._ended:
-                done(outcome if isinstance(outcome, RelayError) else None)
-            self._end_publish(units)
-
-        held = self._worker.publish(member, command, published)
-        if held:
-            pace.hold(held)
-
-    def _note(self, done: Done | None, error: RelayError | None) -> None:
-        if error is not None:
-            self._metrics.refused(error.code)
-        if done is not None:
-            done(error)
-
-    # Refusals.
-
-    def _refuse(self, request: SipRequest, error: RelayError) -> None:
-        """Answer a request that failed; an ACK has no answer."""
-        self._metrics.refused(error.code)
-        log.debug("a SIP request was refused: %s", error.code)
-        if request.method == "ACK":
-            return
-        answer = refusal(request, error)
-        more = {
-            401: ("WWW-Authenticate", self._challenge(stale="stale" in error.detail)),
-            405: ("Allow", ALLOWED),
-            420: ("Unsupported", str(error.detail.get("unsupported", ""))),
-            423: ("Min-Expires", str(SHORTEST)),
-        }.get(answer.status)
-        self.to_client(answer if more is None else refusal(request, error, [more]))
-
-    def _too_large(self, command: Command, size: int) -> BadFrame:
-        return _with_request(super()._too_large(command, size), command)
-
-    def _too_fast(self, request: Command | BadFrame) -> BadFrame:
-        return _with_request(super()._too_fast(request), request)
-
-    def _send_error(
-        self, error: RelayError, *, about: str = "", key: str = "", codec: Encoder | None = None, room: str = ""
-    ) -> None:
-        if isinstance(error, UnservedRequest):
-            self._refuse(error.request, error)
-            return
-        self._metrics.refused(error.code)
-        if error.code == BAD_PACKET.name:
-            self._connection.close(BAD_PACKET)
-
 
 def _check_required(request: SipRequest) -> None:
     """Raise `SipRefused` (`bad_extension`) for a request to the relay itself that needs an extension."""
     required = ", ".join(filter(None, request.values("require")))
     if required:
         raise SipRefused("bad_extension", unsupported=required)
-
-
-def _with_request(error: BadFrame, of: Command | BadFrame) -> BadFrame:
-    if isinstance(of, UnservedRequest):
-        return UnservedRequest(error, of.request)
-    return UnservedRequest(error, of.request) if isinstance(of, ReceivedRequest) else error

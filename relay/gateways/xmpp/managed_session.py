@@ -148,7 +148,7 @@ class ManagedXmppStream(XmppStream):
         # Of several resumptions, each has a turn of its own. The newest one may go on, and the others are ended.
         checkpoints, name = self._worker.checkpoints, fingerprint(key)
         turn = await checkpoints.begin_turn(name)
-        encoder, self._replay = XmppCodec(self._domain), RoomReplay()
+        encoder, self._replay = XmppCodec(self._domain), RoomReplay(self._worker.settings.send_buffer)
         replay = self._replay
         try:
             for join in joins_of(checkpoint, request):

@@ -19,6 +19,9 @@ from relay.model.commands import Join
 MAX_KEY: Final = 64
 """Characters of the id of a stream."""
 
+_MISSED_COST: Final = 256
+"""Bytes that a missed stanza counts beside its own: its objects."""
+
 _MAX_COUNT: Final = 10
 """Digits of a number of stanzas, which is below 2 to the power of 32."""
 
@@ -26,10 +29,12 @@ _MAX_COUNT: Final = 10
 class RoomReplay:
     """Takes the events of rooms while they are resumed, and afterwards until the client is told.
 
-    `welcomes` are those of the rooms, and `stanzas` are those after the id up to which the client had acknowledged all.
+    `welcomes` are those of the rooms, and `stanzas` are those after the id up to which the client had acknowledged all:
+    at most `limit` bytes of all rooms, as no more may wait for a client.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self._room_for = limit
         self.welcomes: dict[str, events.Welcome] = {}
         self.stanzas: dict[str, list[Missed]] = {}
         self._lost = False
@@ -42,10 +47,18 @@ class RoomReplay:
             self.stanzas[event.room] = []
             self._lost |= not event.recovered
         elif isinstance(event, events.Message):
-            self.stanzas[event.room].append(Missed(frame.stanzas[0].frame, event.room, event.id, logged=True))
+            self._keep(Missed(frame.stanzas[0].frame, event.room, event.id, logged=True))
         elif isinstance(event, events.PresenceChange):
-            self.stanzas[event.room] += [Missed(one.frame, event.room, event.id) for one in frame.stanzas]
+            for one in frame.stanzas:
+                self._keep(Missed(one.frame, event.room, event.id))
         elif isinstance(event, events.Failure):
+            self._lost = True
+
+    def _keep(self, stanza: Missed) -> None:
+        self._room_for -= len(stanza.frame.data) + _MISSED_COST
+        if self._room_for >= 0:
+            self.stanzas[stanza.room].append(stanza)
+        else:
             self._lost = True
 
     def is_complete(self, rooms: Mapping[str, object]) -> bool:

@@ -185,16 +185,6 @@ async def test_a_request_counts_once_for_each_device(enter: Enter, monkeypatch: 
     assert sum(spent) == 2
 
 
-async def test_a_frame_that_is_no_message_ends_the_connection(enter: Enter) -> None:
-    alice = await enter("alice", register=False)
-    await alice.raw("\r\n\r\n")
-    assert await alice.read_raw() == "\r\n"
-    await alice.raw("\r\n")
-    await alice.raw('{"message":"hello"}')
-    with pytest.raises(SipEnded, match="4503 bad_packet"):
-        await alice.next()
-
-
 # Text.
 
 
@@ -228,12 +218,6 @@ async def test_text_between_sip_clients_is_forwarded(enter: Enter) -> None:
 
 
 # Limits and tokens.
-
-
-async def test_a_large_message_is_refused(worker: Worker, enter: Enter) -> None:
-    alice = await enter("alice")
-    answer = await alice.ask("MESSAGE", "sip:calls@x", body="x" * worker.settings.max_message)
-    assert (answer.status, answer.code) == (513, "too_large")
 
 
 async def test_bearer_and_digest() -> None:

@@ -56,7 +56,7 @@ def take(replay: RoomReplay, event: events.Event) -> None:
 
 
 def test_a_replay_is_complete_when_each_room_is_recovered() -> None:
-    replay, identifier = RoomReplay(), MessageId(1, 3)
+    replay, identifier = RoomReplay(10_000), MessageId(1, 3)
     take(replay, events.Welcome("r", "p", MessageId(1, 2), "k", resumed=True, recovered=True))
     take(replay, events.Message("r", identifier, "ben", (), "", seal(splice(b"{}", "ben"), identifier)))
     take(replay, events.PresenceChange("r", MessageId(1, 5), joined=["a"], left=["b"]))
@@ -65,6 +65,15 @@ def test_a_replay_is_complete_when_each_room_is_recovered() -> None:
     assert not replay.is_complete({"r": 1, "s": 1})
     take(replay, events.Welcome("s", "p", MessageId(1, 2), "k", resumed=True, recovered=False))
     assert not replay.is_complete({"r": 1, "s": 1})
+
+
+def test_a_replay_is_bounded_in_bytes() -> None:
+    replay = RoomReplay(1000)
+    take(replay, events.Welcome("r", "p", MessageId(1, 2), "k", resumed=True, recovered=True))
+    for number in range(3, 100):
+        take(replay, events.PresenceChange("r", MessageId(1, number), joined=["a"]))
+    assert len(replay.stanzas["r"]) < 4
+    assert not replay.is_complete({"r": 1})
 
 
 def test_the_answers() -> None:
