@@ -185,7 +185,7 @@ class HttpExchange:
         try:
             return await result
         except asyncio.CancelledError:
-            if self.dropped:
+            if self.lost:
                 return None
             raise
         finally:
@@ -230,7 +230,7 @@ class HttpExchange:
         await self._send_body(data, last=last)
 
     @property
-    def dropped(self) -> bool:
+    def lost(self) -> bool:
         """Whether the client has dropped the request, as far as that is known."""
         return self._dropped or (self._held is not None and self._held.response.dropped)
 

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Final
 
+from relay.gateways.base.http_place import HttpPlace
 from relay.gateways.base.join_request import JoinRequest
 from relay.gateways.signalr.codec import HubCodecs, error_text
-from relay.gateways.signalr.places import Proof
+from relay.gateways.signalr.places import NO_PROOF, Proof
 from relay.gateways.signalr.protocols import HubProtocol, refused
 from relay.model.codec import Frame
 from relay.model.errors import CloseReason, RelayError
@@ -14,12 +16,16 @@ Codecs = Mapping[str, HubCodecs]
 """The codecs of each protocol, by its name."""
 
 
+_ENTERED: Final = JoinRequest("")
+
+
 class HubClient:
     """One client of the hub.
 
-    `read_request` returns the request with which it enters its room, once its handshake has come. `greeted`: the
-    handshake was answered. `refused`: it was refused. `left`: the client has said goodbye. `tracked`: it can come back,
-    so that it counts how much it has got. `fault` is the client's fault, "" for none.
+    It enters its room with the `request`, for which `proof` proves its place, once its handshake has come. Of both,
+    only its `place` is kept then, None for a client that cannot come back. `greeted`: the handshake was answered.
+    `refused`: it was refused. `left`: the client has said goodbye. `tracked`: it can come back, so that it counts how
+    much it has got. `fault` is the client's fault, "" for none.
     """
 
     __slots__ = (
@@ -28,22 +34,29 @@ class HubClient:
         "fault",
         "greeted",
         "left",
+        "place",
         "proof",
         "protocol",
-        "read_request",
         "refused",
+        "request",
         "tracked",
     )
 
-    def __init__(self, codecs: Codecs, proof: Proof, read_request: Callable[[], JoinRequest]) -> None:
+    def __init__(self, codecs: Codecs, proof: Proof, request: JoinRequest) -> None:
         self.codecs = codecs
         self.proof = proof
-        self.read_request = read_request
+        self.request = request
+        self.place: HttpPlace | None = None
         self.protocol: HubProtocol | None = None
         self.greeted = self.refused = self.left = False
         self.tracked = True
         self.fault = ""
         self._timer: asyncio.TimerHandle | None = None
+
+    def entered(self, request: JoinRequest) -> None:
+        """Note that the client has entered its room with a request that has the key of its place."""
+        self.request, self.proof = _ENTERED, NO_PROOF
+        self.place = HttpPlace(request.room, request.peer, request.resume) if request.can_resume else None
 
     @property
     def is_text(self) -> bool:

@@ -1,9 +1,7 @@
 """The connection of a client over a WebSocket: it knows how far its client has got, and tells it why it is closed."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from relay.gateways.base.wrapped_connection import WrappedConnection
 from relay.gateways.signalr.client import HubClient
@@ -19,11 +17,24 @@ _SYNC: Final = 0.2
 _MOST_MARKS: Final = 256
 
 
+class EventOutlet(Protocol):
+    """The connection to which events are written."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether the client is gone, as far as that is known."""
+        ...
+
+    def transfer(self) -> Transfer | None:
+        """Return how much was written and received; None if that is not known, or the connection has ended."""
+        ...
+
+
 class Marks:
     """Events that were written, and the number of bytes that were written by then, until they have arrived.
 
-    `transfer` asks the system how much was written and received, and `lost` whether the client is gone. They are asked
-    after `every` so many seconds, and the number of written bytes is compared with the caller's own. In between, the
+    `outlet` asks the system how much was written and received, and whether the client is gone. It is asked after
+    `every` so many seconds, and the number of written bytes is compared with the caller's own. In between, the
     caller's number counts: a ping that the server writes by itself makes an event seem to arrive these few bytes early.
 
     If the system never tells, as behind a worker that has forwarded the request, an event counts when the next one
@@ -31,38 +42,40 @@ class Marks:
     reach nobody, and say nothing of those before.
     """
 
-    __slots__ = ("_asked", "_before", "_every", "_known", "_lost", "_marks", "_received", "_transfer")
+    __slots__ = ("_asked", "_before", "_every", "_known", "_marks", "_outlet", "_received")
 
-    def __init__(self, transfer: Callable[[], Transfer | None], lost: Callable[[], bool], every: float = _SYNC) -> None:
-        self._transfer = transfer
-        self._lost = lost
+    def __init__(self, outlet: EventOutlet, every: float = _SYNC) -> None:
+        self._outlet = outlet
         self._every = every
         self._asked = 0.0
         self._before = 0
         self._known = False
-        self._marks: deque[tuple[MessageId, int]] | None = None
+        # Short in most cases, where a deque would take ten times as much.
+        self._marks: list[tuple[MessageId, int]] | None = None
         self._received: MessageId | None = None
 
     def add(self, position: MessageId, written: int) -> None:
         """Note an event; so many bytes were written with it, as the caller counts them."""
         now = asyncio.get_running_loop().time()
         if now - self._asked >= self._every:
-            if self._lost():
+            if self._outlet.lost:
                 # The event was dropped, and the system would say that all has arrived which it has taken.
                 return
-            transfer = self._transfer()
+            transfer = self._outlet.transfer()
             if transfer is None:
                 if not self._known:
                     if self._marks:
                         self._received = self._marks[-1][0]
-                    self._marks = deque([(position, 0)])
+                    self._marks = [(position, 0)]
                 return
             self._asked = now
             self._known = True
             self._before = transfer.written - written
             self._drop(transfer.received)
         if self._marks is None:
-            self._marks = deque(maxlen=_MOST_MARKS)
+            self._marks = []
+        elif len(self._marks) == _MOST_MARKS:
+            del self._marks[0]
         self._marks.append((position, self._before + written))
 
     @property
@@ -72,7 +85,7 @@ class Marks:
 
     def received(self) -> MessageId | None:
         """Return the newest event that is known to have arrived, with all before it; None if none is."""
-        transfer = self._transfer() if self._marks else None
+        transfer = self._outlet.transfer() if self._marks else None
         if transfer is not None:
             self._drop(transfer.received)
         return self._received
@@ -84,10 +97,14 @@ class Marks:
 
     def _drop(self, received: int) -> None:
         marks = self._marks
-        while marks and received >= marks[0][1]:
-            self._received = marks.popleft()[0]
         if not marks:
-            self._marks = None
+            return
+        arrived = 0
+        while arrived < len(marks) and received >= marks[arrived][1]:
+            arrived += 1
+        if arrived:
+            self._received = marks[arrived - 1][0]
+            self._marks = marks[arrived:] or None
 
 
 class HubConnection(WrappedConnection):
@@ -146,5 +163,5 @@ class HubConnection(WrappedConnection):
 
     def _mark(self, position: MessageId) -> None:
         if self._marks is None:
-            self._marks = Marks(self._inner.transfer, lambda: self._inner.lost)
+            self._marks = Marks(self._inner)
         self._marks.add(position, self._written)

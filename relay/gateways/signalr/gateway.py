@@ -80,9 +80,8 @@ class SignalRGateway(GatewayEndpoint):
     def _client(self, scope: Scope, query: HubQuery, peer: str, tracking: Tracking) -> HubClient:
         worker: Worker = scope["state"]["worker"]
         proof = proof_of(scope, worker, named=bool(query.place.place.peer))
-        # Read now: an error is the answer to the request, and the scope is not kept.
-        request = query.join_request(peer, tracking)
-        return HubClient(self._codecs, proof, lambda: request)
+        # The request is read now: an error is the answer, and the scope is not kept.
+        return HubClient(self._codecs, proof, query.join_request(peer, tracking))
 
     # HTTP.
 
@@ -159,9 +158,7 @@ class SignalRGateway(GatewayEndpoint):
         client = self._client(exchange.scope, query, token.peer, Tracking.ACKNOWLEDGED)
         with admit(exchange.scope, NAME) as ticket:
             state.use(token.session)
-            session = PolledHub(
-                state.polled, ticket, client, rules=rules, session_id=token.session, held=state.lost.put
-            )
+            session = PolledHub(state.polled, ticket, client, rules=rules, session_id=token.session, lost=state.lost)
         ticket.metrics.handshakes += 1
         return session
 

@@ -71,6 +71,9 @@ class Proof:
         return replace(request, resume=resume, own_key=True, held_only=not takes_over, found_by=name)
 
 
+NO_PROOF: Final = Proof()
+
+
 def proof_of(scope: Scope, worker: Worker, *, named: bool) -> Proof:
     """Return the proof that a request carries."""
     secret = read_cookie(scope, COOKIE)

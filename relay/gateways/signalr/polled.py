@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -11,6 +11,7 @@ from relay.gateways.base.http import OCTETS, TEXT, HttpBody, HttpExchange
 from relay.gateways.base.http_place import HttpPlace
 from relay.gateways.base.http_sessions import HttpSession, HttpSessions, NoPosts, answer_poll, answer_stream
 from relay.gateways.base.polling import Overlap, PollAnswer, PollingRules
+from relay.gateways.base.recent_ids import RecentValues
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.signalr.client import HubClient
 from relay.gateways.signalr.codec import RoomEventFrame
@@ -118,10 +119,10 @@ class HubWriter(NoPosts):
 class PolledHub(HubSession, HttpSession[Frame]):
     """The session of a client without a WebSocket, by the session id of its connection token.
 
-    `held` is called with the session id and the client, if that is lost, and held.
+    A client that is lost, and held, is put into `lost` under the session id.
     """
 
-    __slots__ = ("_held", "_mark", "_marked", "_marks", "_noting", "_polls", "hub")
+    __slots__ = ("_lost_hubs", "_mark", "_marked", "_marks", "_noting", "_polls", "_writer", "hub")
 
     def __init__(
         self,
@@ -131,10 +132,11 @@ class PolledHub(HubSession, HttpSession[Frame]):
         *,
         rules: PollingRules,
         session_id: str,
-        held: Callable[[str, LostHub], None],
+        lost: RecentValues[LostHub],
     ) -> None:
         self.hub = hub
-        self._held = held
+        self._lost_hubs = lost
+        self._writer = HubWriter(hub)
         self._polls = 0
         # The mark of the newest poll, and the time at which it arrived.
         self._mark, self._marked = "", 0.0
@@ -142,7 +144,7 @@ class PolledHub(HubSession, HttpSession[Frame]):
         # The events that a stream has brought; polls acknowledge by themselves.
         self._marks: Marks | None = None
         codecs = hub.codecs["json"]
-        super().__init__(sessions, codecs, ticket, dialect=HubWriter(hub), rules=rules, session_id=session_id)
+        super().__init__(sessions, codecs, ticket, dialect=self._writer, rules=rules, session_id=session_id)
         self.await_handshake()
 
     def received(self, frame: Frame) -> None:
@@ -197,26 +199,27 @@ class PolledHub(HubSession, HttpSession[Frame]):
 
     async def stream(self, exchange: HttpExchange) -> None:
         """Stream messages until the client or the relay ends the connection."""
-        marks = self._marks = Marks(exchange.transfer, lambda: exchange.dropped, every=0)
-
-        def sent(answer: PollAnswer) -> None:
-            last = next((frame for frame in reversed(answer.frames) if isinstance(frame, RoomEventFrame)), None)
-            position = answer.reached if last is None else last.id
-            if position is not None:
-                marks.add(position, 0)
-                self._note_soon()
-
-        events = HubWriter(self.hub).events
+        marks = self._marks = Marks(exchange, every=0)
+        sent, events = partial(self._sent, marks), self._writer.events
         await answer_stream(
-            exchange, self, self.polling, events, greeting=_GREETING, keepalive=PING, sent=sent, reached=self.reached
-        )
+            exchange, self, self.polling, events, greeting=_GREETING, keepalive=PING, sent=sent,
+            reached=self.reached,
+        )  # fmt: skip
+
+    def _sent(self, marks: Marks, answer: PollAnswer) -> None:
+        """Mark the last event of an answer that was written to a stream."""
+        last = next((frame for frame in reversed(answer.frames) if isinstance(frame, RoomEventFrame)), None)
+        position = answer.reached if last is None else last.id
+        if position is not None:
+            marks.add(position, 0)
+            self._note_soon()
 
     def lost(self) -> None:
         """End the session of a client that is lost, and note its position in its stream."""
         self._note_received()
         place, protocol = self.held_place(), self.hub.protocol
         if place is not None and protocol is not None:
-            self._held(self.id, LostHub(place, protocol))
+            self._lost_hubs.put(self.id, LostHub(place, protocol))
         super().lost()
 
     def closed(self, reason: CloseReason, final: PollAnswer | None) -> None:

@@ -81,14 +81,11 @@ class HubSession(Session[Frame]):
         hub.protocol = protocol
         codecs = hub.codecs[protocol.name]
         self._codec, self._rooms.codecs = codecs.own, codecs
-        self._worker.spawn(self.enter(hub.read_request))
+        self._worker.spawn(self.enter(lambda: hub.request))
 
     def held_place(self) -> HttpPlace | None:
         """Return the client's place with the key that proves it; None if it is in no room, or cannot come back."""
-        if not (self.hub.tracked and self._rooms.is_in(self._rooms.own_room)):
-            return None
-        request = self._proven(replace(self.hub.read_request(), peer=self._rooms.peer))
-        return HttpPlace(request.room, request.peer, request.resume)
+        return self.hub.place if self._rooms.is_in(self._rooms.own_room) else None
 
     def _proven(self, request: JoinRequest) -> JoinRequest:
         subject = "" if self._guard is None else self._guard.grants.subject
@@ -99,6 +96,7 @@ class HubSession(Session[Frame]):
         self.hub.tracked = request.can_resume
         await super()._enter(request)
         self.hub.greeted = True
+        self.hub.entered(replace(request, peer=self._rooms.peer))
         if self.hub.protocol is not None:
             codecs = self.hub.codecs[self.hub.protocol.name]
             self._rooms.codecs = CodecPair(codecs.later, codecs.tagged)

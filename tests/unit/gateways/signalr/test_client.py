@@ -10,7 +10,7 @@ from relay.model.errors import GOING_AWAY, KICKED, Refused
 
 
 def client() -> HubClient:
-    return HubClient(codecs_of(SignalRSettings()), Proof(), lambda: JoinRequest("room"))
+    return HubClient(codecs_of(SignalRSettings()), Proof(), JoinRequest("room"))
 
 
 async def test_a_handshake_that_is_late_is_noticed_unless_it_came() -> None:

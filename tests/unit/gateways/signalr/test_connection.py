@@ -41,8 +41,20 @@ class Inner:
         return Transfer(self.before + len(self.data), self.before + self.received)
 
 
+class Bytes:
+    """What the system knows of a connection."""
+
+    lost = False
+
+    def __init__(self, known: Transfer | None) -> None:
+        self.known = known
+
+    def transfer(self) -> Transfer | None:
+        return self.known
+
+
 def client() -> HubClient:
-    found = HubClient(codecs_of(SignalRSettings()), Proof(), lambda: JoinRequest("room"))
+    found = HubClient(codecs_of(SignalRSettings()), Proof(), JoinRequest("room"))
     found.protocol = JSON_PROTOCOL
     return found
 
@@ -69,7 +81,7 @@ async def test_events_have_arrived_when_their_bytes_have() -> None:
 
 async def test_bytes_of_the_server_itself_are_noticed_after_a_while() -> None:
     inner = Inner()
-    marks = Marks(inner.transfer, lambda: False, every=0)
+    marks = Marks(inner, every=0)
     inner.data += b"ping"
     marks.add(MessageId(1, 1), 0)
     inner.received = 3
@@ -88,7 +100,7 @@ async def test_a_client_that_answers_the_close_has_got_everything() -> None:
 
 
 async def test_where_nothing_is_known_the_event_before_counts_as_arrived() -> None:
-    marks = Marks(lambda: None, lambda: False, every=0)
+    marks = Marks(Bytes(None), every=0)
     marks.add(MessageId(1, 1), 0)
     assert marks.received() is None
     marks.add(MessageId(1, 2), 0)
@@ -97,13 +109,13 @@ async def test_where_nothing_is_known_the_event_before_counts_as_arrived() -> No
 
 async def test_an_event_that_is_written_when_the_connection_has_ended_says_nothing_of_those_before() -> None:
     """The write that finds the connection broken ends it: the system tells no more, until that is reported."""
-    transfer: list[Transfer | None] = [Transfer(10, 0)]
-    marks = Marks(lambda: transfer[0], lambda: False, every=0)
+    counts = Bytes(Transfer(10, 0))
+    marks = Marks(counts, every=0)
     marks.add(MessageId(1, 1), 10)
-    transfer[0] = None
+    counts.known = None
     marks.add(MessageId(1, 2), 20)
     assert marks.received() is None
-    transfer[0] = Transfer(10, 10)
+    counts.known = Transfer(10, 10)
     assert marks.received() == MessageId(1, 1)
 
 
