@@ -23,7 +23,7 @@ ACTIONS: Final = READS | WRITES | {"n", "s", "auth", "gauth", "unauth", "appchec
 
 
 class Asked(GatewayCommand, Struct, frozen=True):
-    """A request: its number, its action, and the fields of its body."""
+    """A request: its number, its action, and the fields of its body; `size` is that of the value, in bytes of JSON."""
 
     number: int
     action: str
@@ -32,6 +32,7 @@ class Asked(GatewayCommand, Struct, frozen=True):
     hash: str | None = None
     queried: bool = False
     token: str = ""
+    size: int = 0
 
     about: ClassVar[str] = "request"
 
@@ -232,5 +233,7 @@ def _read_request(request: _Request) -> Asked:
         text = f"the relay knows the actions {', '.join(sorted(ACTIONS))}"
         raise BadFrame("unknown_command", text, key=str(request.r))
     queried = body.q is not UNSET and bytes(body.q) not in _PERHAPS_QUERIES
-    value = _values.decode(body.d) if request.a in WRITES else None
-    return Asked(request.r, request.a, body.p, value, body.h, queried or body.t is not None, body.cred)
+    writes = request.a in WRITES
+    value = _values.decode(body.d) if writes else None
+    size = len(bytes(body.d)) if writes else 0
+    return Asked(request.r, request.a, body.p, value, body.h, queried or body.t is not None, body.cred, size)

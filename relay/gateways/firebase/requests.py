@@ -1,6 +1,7 @@
 """The requests of one client to the trees of rooms: reads, listens, writes, also those for the end of a connection."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -13,12 +14,13 @@ from relay.gateways.firebase.errors import FirebaseRefused
 from relay.gateways.firebase.listens import Listen, Listens
 from relay.gateways.firebase.places import Places, TreePlace
 from relay.gateways.firebase.values import knows, value_of
-from relay.gateways.firebase.writing import incremented, write_value
+from relay.gateways.firebase.writing import Turn, incremented, make_in_turn, write_value
 from relay.identity.grants import Right
 from relay.model.codec import Frame
 from relay.model.errors import OutcomeUnknown, Refused
 from relay.model.tree import contents_of, has_increments
 from relay.model.tree_changes import Expected, Prepared, TreeChange, TreePart
+from relay.rooms.large_messages import LARGE
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
 
@@ -30,6 +32,11 @@ _encode: Final = msgspec.json.Encoder().encode
 
 class RequestPort(Protocol):
     """The session, as its requests need it."""
+
+    @property
+    def address(self) -> str:
+        """The address under which the client is counted."""
+        ...
 
     def write(self, frame: Frame) -> None:
         """Write a frame to the client."""
@@ -85,7 +92,7 @@ class TreeRequests:
                 await self._put(place, asked)
             case "m":
                 make = partial(merge_change, place)
-                await write_value(place, asked.value, make, partial(self._read, place), partial(self._write, place))
+                await self._write_value(place, asked, make)
             case _:
                 await self._prepare(place, asked)
         self._port.write(answer(asked.number))
@@ -166,7 +173,7 @@ class TreeRequests:
     async def _put(self, place: TreePlace, asked: Asked) -> None:
         if asked.hash is None:
             make = partial(set_change, self._places, place, shareable=True)
-            await write_value(place, asked.value, make, partial(self._read, place), partial(self._write, place))
+            await self._write_value(place, asked, make)
             return
         await self._port.check(Right.PUBLISH, place.room)
         for _ in range(_MOST_ATTEMPTS):
@@ -174,7 +181,8 @@ class TreeRequests:
             if not knows(part, place, asked.hash):
                 break
             expected = Expected(place.path, contents_of(part.leaves))
-            change = set_change(self._places, place, incremented(part, place, asked.value), shareable=False)
+            make = partial(set_change, self._places, place, shareable=False)
+            change = await make_in_turn(make, incremented(part, place, asked.value), self._turn_of(asked))
             try:
                 await self._write(place, change, expected)
             except Refused as error:
@@ -186,6 +194,13 @@ class TreeRequests:
         part = await self._read(place)
         self._port.write(data(self._places.text(place.room, place.path), _value(part, place)))
         raise Refused("stale_value")
+
+    async def _write_value(self, place: TreePlace, asked: Asked, make: Callable[[Any], TreeChange]) -> None:
+        read, write = partial(self._read, place), partial(self._write, place)
+        await write_value(place, asked.value, make, read, write, self._turn_of(asked))
+
+    def _turn_of(self, asked: Asked) -> Turn | None:
+        return partial(self._worker.large_messages.turn, self._port.address) if asked.size >= LARGE else None
 
     async def _write(self, place: TreePlace, change: TreeChange, expected: Expected | None = None) -> None:
         await self._port.check(Right.PUBLISH, place.room)

@@ -316,6 +316,11 @@ class FirebaseSession(Session[Frame]):
 
     # Port of the requests.
 
+    @property
+    def address(self) -> str:
+        """The address under which the client is counted."""
+        return self.ticket.address
+
     def write(self, frame: Frame) -> None:
         """Write a frame to the client."""
         self._connection.write(frame)

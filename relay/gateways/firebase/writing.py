@@ -14,24 +14,38 @@ _MOST_ATTEMPTS: Final = 25
 """How often an increment is tried against the writes of others; of those that are tried together, one succeeds."""
 
 
+Turn = Callable[[Callable[[], object]], Awaitable[None]]
+"""Calls a function in its turn among those that take long."""
+
+
+async def make_in_turn(make: Callable[[Any], TreeChange], value: Any, turn: Turn | None) -> TreeChange:
+    """Make a change of a value; that of a large value takes a `turn`, as it takes the worker milliseconds."""
+    if turn is None:
+        return make(value)
+    made: list[TreeChange] = []
+    await turn(lambda: made.append(make(value)))
+    return made[0]
+
+
 async def write_value(
     place: TreePlace,
     value: Any,
     make: Callable[[Any], TreeChange],
     read: Callable[[], Awaitable[TreePart]],
     write: Callable[[TreeChange, Expected | None], Awaitable[None]],
+    turn: Turn | None = None,
 ) -> None:
     """Write the change that `make` makes of a value; with increments, only over the values to which they were added.
 
-    `read` reads the place, and `write` makes the change. Raises `Refused`: `stale_value` if others change the values
-    all the time, and the errors of the functions.
+    `read` reads the place, and `write` makes the change; `turn` is as in `make_in_turn`. Raises `Refused`:
+    `stale_value` if others change the values all the time, and the errors of the functions.
     """
     if not has_increments(value):
-        await write(make(value), None)
+        await write(await make_in_turn(make, value, turn), None)
         return
     for _ in range(_MOST_ATTEMPTS):
         part = await read()
-        change = make(incremented(part, place, value))
+        change = await make_in_turn(make, incremented(part, place, value), turn)
         try:
             await write(change, Expected(place.path, contents_of(part.leaves)))
         except Refused as error:

@@ -20,7 +20,7 @@ def decoded(frame: object) -> object:
 
 def test_requests_and_control_messages() -> None:
     request = {"t": "d", "d": {"r": 3, "a": "p", "b": {"p": "/a", "d": [1, None], "h": "x"}}}
-    assert decoded(request) == Asked(3, "p", "/a", [1, None], "x")
+    assert decoded(request) == Asked(3, "p", "/a", [1, None], "x", size=len("[1, null]"))
     assert decoded({"t": "d", "d": {"r": 4, "a": "q", "b": {"p": "/a", "h": "", "q": {"l": 1}}}}).queried  # type: ignore[attr-defined]
     assert not decoded({"t": "d", "d": {"r": 4, "a": "g", "b": {"p": "/a", "q": {}}}}).queried  # type: ignore[attr-defined]
     assert decoded({"t": "c", "d": {"t": "p", "d": {}}}) is PINGED

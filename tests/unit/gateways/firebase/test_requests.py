@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -276,3 +277,20 @@ async def test_what_takes_redis_long_counts_against_the_rates(
     monkeypatch.setattr(FirebaseSession, "pay", pay)
     await page.ask(action, path, **more)
     assert sum(paid) > 80_000
+
+
+@pytest.mark.parametrize(("action", "more"), [("p", {}), ("p", {"h": ""}), ("m", {})])
+async def test_the_change_of_a_large_value_is_made_in_its_turn(
+    worker: Worker, action: str, more: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, turns, turn = await Page(worker).start(), list[str](), worker.large_messages.turn
+
+    async def note(address: str, work: Callable[[], object]) -> None:
+        turns.append(address)
+        await turn(address, work)
+
+    monkeypatch.setattr(worker.large_messages, "turn", note)
+    assert await page.ask(action, "/room", d={"small": 1}) == "ok"
+    assert turns == []
+    assert await page.ask(action, "/other", d={"large": "x" * 20_000}, **more) == "ok"
+    assert turns == ["here"]
