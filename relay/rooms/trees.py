@@ -24,6 +24,10 @@ log = logging.getLogger("relay.rooms.trees")
 _LONGEST_TURN: Final = 10.0
 """Seconds for which a change that takes long waits at most for others."""
 
+_REST: Final = 2
+_LONGEST_REST: Final = 0.2
+"""For how many times as long as a change took there is none of these, and for how many seconds at most."""
+
 _RETRIES: Final = 60
 _RETRY: Final = 0.5
 """How often changes that were prepared are tried again while Redis is away, and seconds between two attempts."""
@@ -179,7 +183,7 @@ class RoomTrees:
 
     @asynccontextmanager
     async def _in_turn(self, change: TreeChange) -> AsyncIterator[None]:
-        """Have a change that takes Redis long wait for the one before: between two, it serves others."""
+        """Have a change that takes Redis long wait for the one before, and for a rest, in which Redis serves others."""
         if not change.work:
             yield
             return
@@ -188,10 +192,12 @@ class RoomTrees:
                 await self._turn.acquire()
         except TimeoutError:
             raise Unavailable from None
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             yield
         finally:
-            self._turn.release()
+            loop.call_later(min(_LONGEST_REST, _REST * (loop.time() - began)), self._turn.release)
 
     def _check_quota(self, change: TreeChange, address: str) -> None:
         if change.grows and self._written.of(address).is_used_up:
