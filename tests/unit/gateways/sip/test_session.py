@@ -2,6 +2,7 @@
 
 import re
 import time
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -183,6 +184,22 @@ async def test_a_request_counts_once_for_each_device(enter: Enter, monkeypatch: 
         await device.heard("INVITE")
     await alice.ask("OPTIONS", "sip:localhost")
     assert sum(spent) == 2
+
+
+async def test_a_message_to_the_room_counts_as_its_deliveries(
+    worker: Worker, enter: Enter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker says for how long the sender is to be held, as of every message to many."""
+    alice, held, publish = await enter("alice"), list[float](), worker.publish
+
+    def publish_to_many(*arguments: Any) -> float:
+        publish(*arguments)
+        return 0.5
+
+    monkeypatch.setattr(worker, "publish", publish_to_many)
+    monkeypatch.setattr(Pace, "hold", lambda _, seconds: held.append(seconds))
+    assert (await alice.ask("MESSAGE", "sip:calls@x", body="hello")).status == 200
+    assert held == [0.5]
 
 
 # Text.

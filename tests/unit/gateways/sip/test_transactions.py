@@ -8,7 +8,15 @@ import pytest
 from relay.fleet_key import FleetKey
 from relay.gateways.sip.errors import SipRefused
 from relay.gateways.sip.message import SipMessage, SipRequest, SipResponse, new_field, read_message, response
-from relay.gateways.sip.transactions import ELSEWHERE, MOST_BYTES, MOST_TRANSACTIONS, ClientTransactions, Done, Timers
+from relay.gateways.sip.transactions import (
+    ELSEWHERE,
+    MOST_BRANCHES,
+    MOST_BYTES,
+    MOST_TRANSACTIONS,
+    ClientTransactions,
+    Done,
+    Timers,
+)
 from relay.gateways.sip.via import ViaSeal
 from relay.model.errors import Refused, RelayError
 from tests.sip_client import SipAgent
@@ -81,6 +89,13 @@ async def test_one_callee() -> None:
     assert len(case.transactions) == 0
     # A second 2xx is of a request that is over, and the session passes it on.
     assert not case.answers("bob", 200)
+
+
+async def test_a_request_goes_to_a_bounded_number_of_peers() -> None:
+    targets = [f"bob;{number}" for number in range(MOST_BRANCHES + 2)]
+    case = Case()
+    assert case.transactions.begin(made(branch="z9hG4bK8"), targets) == MOST_BRANCHES == 8
+    assert case.wires.sent("INVITE") == targets[:8]
 
 
 async def test_a_repeated_request_goes_once() -> None:

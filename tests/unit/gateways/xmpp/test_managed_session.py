@@ -295,6 +295,18 @@ async def test_a_goodbye_ends_the_stream(worker: Worker) -> None:
     await back.until("failed")
 
 
+async def test_without_auth_a_user_name_gives_no_right_to_a_place(worker: Worker) -> None:
+    """Neither to that of a member, nor to one that is held."""
+    ann, _ = await managed(worker, "ann", plain("ann", "secret"))
+    for state in ("connected", "held"):
+        if state == "held":
+            ann.lose()
+            await until_members(worker, "room", {"ann": True})
+        other = await Stream(worker).log_in(plain("ann", "secret"))
+        await other.send(ENABLE, presence("ann"))
+        assert code((await other.until("error"))[-1]) == "peer_taken"
+
+
 async def test_with_auth_a_stream_is_its_subjects(worker: Worker) -> None:
     async with Worker(Settings(auth="required", auth_secret=SECRET)) as strict:
         rooms = [{"room": "room", "can": ["join", "publish", "presence"]}]
