@@ -377,6 +377,11 @@ class Metrics:
             "Time since a probe of this worker last came back through its own subscription in Redis.",
             "Beyond probe-timeout the worker is not ready: check Redis, and the network between it and this worker.",
         )
+        self.deaf_shards = declare.gauge(
+            "relay_redis_deaf_shards",
+            "Shards of a Redis Cluster over which this worker does not hear its own probes; NaN without a cluster.",
+            "The rooms of these shards stand still: /health names them; bring their masters back.",
+        )
         self.memory_share = declare.gauge(
             "relay_memory_used_ratio",
             "Share of the memory for rooms that is used: of Redis's maxmemory, or of history-memory without Redis.",

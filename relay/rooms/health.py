@@ -116,6 +116,7 @@ class HealthMonitor:
         """
         health = self._bus.health()
         self._metrics.ready.set(health.ready)
+        self._metrics.deaf_shards.set(float("nan") if health.deaf is None else len(health.deaf))
         self._metrics.probe_age.set(health.heard if health.heard is not None else float("nan"))
         if health.ready or not health.reachable:
             self._deaf_since = None
