@@ -39,7 +39,7 @@ class FanOut:
         return min(_LONGEST, -budget.left / self._rate)
 
     def count(self, room: LocalRoom, deliveries: int) -> Budget:
-        """Count deliveries, also such as a message has caused beside the one to each member; return what is left."""
+        """Count deliveries, also those that a message causes beside the one to each member; return the budget."""
         now, budget = self._clock(), room.budget
         if budget is None:
             budget = room.budget = Budget(self._rate, now)

@@ -165,7 +165,7 @@ class RedisBus:
                 return replay_of(after, newest, events, read_stretches(quiet, newest.epoch), history)
 
     def health(self) -> BusHealth:
-        """Return the state of the lines, and of what waits for replicas."""
+        """Return the state of the lines, and of the part that waits for replicas."""
         health = self._lines.health()
         problem = "" if self._durability is None else self._durability.problem
         return replace(health, ready=False, problem=problem) if problem else health

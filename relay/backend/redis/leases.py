@@ -69,7 +69,7 @@ class RedisLeases:
         self._memory = RedisMemory(self._place, keys.workers)
         self._look_after = look_after or self._ask
         self._ended: LeaseEnd = ""
-        # What the last call of heartbeat.lua has found: dead leases, with their deadlines.
+        # The findings of the last call of heartbeat.lua: dead leases, with their deadlines.
         self._dead: Sequence[bytes] = ()
         # The leases of all workers, as they were read last, and when they are to be read again.
         self._all: Sequence[bytes] = ()
@@ -119,7 +119,7 @@ class RedisLeases:
         _, self._dead = await self._beat()
 
     async def status(self) -> LeaseStatus:
-        """Return what the last call of heartbeat.lua has found."""
+        """Return the findings of the last call of heartbeat.lua."""
         await self._read()
         flat = self._dead
         self.deadlines = {name: deadline for name, (deadline, _) in self._unconfirmed.items()}

@@ -17,7 +17,7 @@ from relay.tasks import KeptLoop
 log = logging.getLogger("relay.backend.redis")
 
 LineArrivals = Callable[["Line", Sequence[Arrival]], None]
-"""Takes what arrived over a line together, in order; the probes of the line are among it."""
+"""Takes arrivals over a line that came together, in order; the probes of the line are among them."""
 
 
 class Lines(Protocol):
@@ -46,7 +46,7 @@ class Lines(Protocol):
         ...
 
     def health(self) -> BusHealth:
-        """Return whether the worker hears what is published."""
+        """Return whether published events reach the worker."""
         ...
 
 

@@ -19,7 +19,7 @@ from relay.tasks import KeptLoop
 class MasterLine(Line):
     """A line that asks for the state of the replicas with its probes.
 
-    Where the URL names sentinels, it asks them for the master. `replicas` is the part that waits for replicas, if
+    If the URL names sentinels, it asks them for the master. `replicas` is the part that waits for replicas, if
     messages need some.
     """
 

@@ -39,7 +39,7 @@ class MakeLeases(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RedisParts:
-    """A backend's way to Redis; `opened` is what is to be opened ahead of the bus."""
+    """A backend's way to Redis; `opened` is the part to open ahead of the bus."""
 
     client: Redis
     keys: Keys

@@ -35,7 +35,7 @@ class Redis(Protocol):
 
     @property
     def headroom(self) -> Headroom:
-        """The memory that is left where least is."""
+        """The memory that is left, at the node that has least."""
         ...
 
     @property

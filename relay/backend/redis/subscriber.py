@@ -34,7 +34,7 @@ class Subscriber:
     """
 
     MESSAGE = b"message"
-    """The first part of what Redis sends for a payload."""
+    """The first part of Redis's reply with a payload."""
 
     def __init__(
         self,

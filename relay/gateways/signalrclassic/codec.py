@@ -69,9 +69,9 @@ class WelcomeFrame(PushFrame):
 
 
 class RefusalFrame(Frame):
-    """The client may not join: the error that ends it, or no data where it is to try again in a moment.
+    """The client may not join: the error that ends it, or no data if it is to try again in a moment.
 
-    A client that polls tries again after an HTTP error, for half a minute, and then reports the end. So where the cause
+    A client that polls tries again after an HTTP error, for half a minute, and then reports the end. So if the cause
     may pass, `error` is that of its poll; else None. Over the other transports, a client counts as connected again by
     the response alone, and would try for ever: the error ends it, unless the cause is over in a moment.
     """

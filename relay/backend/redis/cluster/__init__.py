@@ -1,1 +1,1 @@
-"""Redis as a cluster: the nodes, who has which slot, and commands and subscriptions that follow a slot."""
+"""Redis as a cluster: the nodes, their slots, and commands and subscriptions that follow a slot."""

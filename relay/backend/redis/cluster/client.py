@@ -32,7 +32,7 @@ _SOON: Final = 0.25
 """Seconds between two looks while a slot has no node, or a node is not reached."""
 
 _PAUSE: Final = 0.05
-"""Seconds between two looks at least, whatever asks for them."""
+"""Seconds between two looks at least, for all callers together."""
 
 _GRACE: Final = 1.0
 """Seconds in which a node that has no slots any more may still answer."""
@@ -63,7 +63,7 @@ class ClusterClient:
     """The nodes of a cluster, and the slots of the keys that were used.
 
     The topology is looked for by time, when a node sends a command elsewhere, and when a connection is lost. `watch`
-    is for those who must know of each change. A node that has no slots any more is given up.
+    is for callers that must know of each change. A node that has no slots any more is given up.
     """
 
     clustered = True

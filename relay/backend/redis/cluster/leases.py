@@ -98,7 +98,7 @@ class GroupedLeases:
         return _merged([one for one in statuses if not isinstance(one, BaseException)], ended)
 
     async def _begin_anew(self, ended: LeaseEnd, ends: Mapping[RedisLeases, LeaseEnd]) -> None:
-        # The members are announced under the new lease. In each group, others take over what is left under the old one.
+        # The members are announced under the new lease. In each group, others take over the rest under the old one.
         left = [group.leave_behind() for group, end in ends.items() if not end]
         await asyncio.gather(*left, return_exceptions=True)
         # Replies about the old lease must not be taken for some about the new one.
@@ -187,7 +187,7 @@ def by_group(rooms: Iterable[str]) -> dict[int, list[str]]:
 
 
 def _merged(found: Sequence[LeaseStatus], ended: LeaseEnd) -> LeaseStatus:
-    """Return what all groups have found; a lease is marked as retired or lost if it is in all groups that found it."""
+    """Return the findings of all groups; a lease is marked as retired or lost if all groups that found it say so."""
     dead = {name for status in found for name in status.dead}
     ended = max((ended, *(status.ended for status in found)), key=_SEVERITY.index)
 

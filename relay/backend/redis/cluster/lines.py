@@ -169,7 +169,7 @@ class ClusterLines:
         self._settle()
 
     def _arrange(self) -> None:
-        """Open a line to each master, close those to others, and move what is subscribed elsewhere."""
+        """Open a line to each master, close lines to others, and move channels that are subscribed elsewhere."""
         if not self._is_open:
             return
         for node in self._cluster.nodes.values():

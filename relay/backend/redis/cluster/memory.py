@@ -1,11 +1,11 @@
-"""The memory of a cluster: that of the node that has least left decides for the whole relay."""
+"""The memory of a cluster: the node that has least left decides for the whole relay."""
 
 from relay.backend.headroom import Headroom, Level
 from relay.config.redis_url import Address
 
 
 class FullestNode:
-    """Reports to one headroom what the fullest node reports.
+    """Passes the reports of the fullest node on to one headroom.
 
     A room is at one node, but a worker stores the messages of all rooms by the same level.
     """

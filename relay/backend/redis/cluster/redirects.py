@@ -18,7 +18,7 @@ HANDED_BACK: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """What to do: `moved` or `ask` another node, of which `target` is the announced address, or try `again`.
+    """The next step: ask another node (`moved` or `ask`) at its announced address `target`, or try `again`.
 
     A target without a host is on the same host as the node that answered. `text` is the reply, for operators.
     """
@@ -29,7 +29,7 @@ class Redirect:
 
 
 def read_redirect(reply: Any) -> Redirect | None:
-    """Return what a reply asks for; None if it is any other one."""
+    """Return the redirection in a reply; None if the reply is none."""
     if reply is HANDED_BACK:
         return Redirect("moved")
     if not isinstance(reply, hiredis.ReplyError):

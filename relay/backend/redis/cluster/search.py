@@ -24,8 +24,8 @@ class TopologySearch:
     """Asks all masters to which there is a connection; if there is none, the nodes of the URL and those known since.
 
     A node that was cut off from the others, or has not heard of a change yet, has a lower epoch. While most masters
-    answer, the highest epoch counts, whatever was known before: a cluster may have been made anew. Else an answer must
-    be at least as new as what is known.
+    answer, the highest epoch counts, also if a higher one was known: a cluster may have been made anew. Else an answer
+    must be at least as new as the known topology.
     """
 
     def __init__(self, seeds: Sequence[Address], addresses: AddressMap, dial: Callable[[Address], Dialer]) -> None:

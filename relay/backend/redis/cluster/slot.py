@@ -26,7 +26,7 @@ _ASKING: Final = pack("ASKING")
 
 
 class Router(Protocol):
-    """What a slot needs of the cluster."""
+    """The parts of the cluster that a slot needs."""
 
     errors: ErrorReplies
     headroom: Headroom

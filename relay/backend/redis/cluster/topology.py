@@ -10,7 +10,7 @@ from relay.config.redis_url import Address
 
 _MOST_SHARDS: Final = 1000
 _MOST_NODES: Final = 3000
-"""What is read of an answer; clusters have no more."""
+"""Shards and nodes that are read of an answer; clusters have no more."""
 
 _LIVING: Final = frozenset({b"online", b"loading"})
 
@@ -36,7 +36,7 @@ class Topology:
     nodes: tuple[Address, ...]
 
     def ranges(self) -> Iterator[tuple[int, int, Address]]:
-        """Yield the first and the last slot of each range, and who has it."""
+        """Yield the first and the last slot of each range, and the address of its master."""
         return ((first, last, shard.address) for shard in self.shards for first, last in shard.ranges)
 
 
@@ -88,7 +88,7 @@ def _epoch(info: bytes) -> int:
 
 
 class Owners:
-    """Who has each slot."""
+    """The masters of all slots."""
 
     def __init__(self, topology: Topology) -> None:
         ranges = sorted(topology.ranges())

@@ -42,7 +42,7 @@ class Inner:
 
 
 class Bytes:
-    """What the system knows of a connection."""
+    """The system's knowledge of a connection."""
 
     lost = False
 

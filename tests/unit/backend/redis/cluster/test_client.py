@@ -1,4 +1,4 @@
-"""The nodes of a cluster: who is asked, who is new, and who is given up."""
+"""The nodes of a cluster: which are asked, which are new, and which are given up."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -20,7 +20,7 @@ HEARD = BusHealth(True, True, 0.1)
 
 
 class Line:
-    """A line that confirms what it is asked for, unless it is mute."""
+    """A line that confirms its subscriptions, unless it is mute."""
 
     def __init__(self, node: Node, probe: str, on_moved: Callable[[int], None]) -> None:
         self.node, self.probe, self.on_moved = node, probe, on_moved

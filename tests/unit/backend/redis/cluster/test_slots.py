@@ -1,4 +1,4 @@
-"""Hash slots; the expected ones are what CLUSTER KEYSLOT of Redis 7.0 returns."""
+"""Hash slots; the expected ones are the answers of CLUSTER KEYSLOT of Redis 7.0."""
 
 import pytest
 
