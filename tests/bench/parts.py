@@ -122,7 +122,7 @@ class Stage:
             protocol.data_received(FRAME)
         sent = time.perf_counter()
         await asyncio.sleep(0)  # the link writes at the end of the turn
-        replies, heard = self._what_redis_says()
+        replies, heard = self._answers_of_redis()
         asked = time.perf_counter()
         self.link.data_received(replies)
         answered = time.perf_counter()
@@ -130,7 +130,7 @@ class Stage:
             self.ear.data_received(piece)
         return sent - began, answered - asked, time.perf_counter() - answered
 
-    def _what_redis_says(self) -> tuple[bytes, list[bytes]]:
+    def _answers_of_redis(self) -> tuple[bytes, list[bytes]]:
         replies, heard = [], []
         for member, _ in self.members:
             self.seq[member.room] += 1

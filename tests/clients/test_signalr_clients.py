@@ -148,7 +148,7 @@ async def test_java(transport: str, fleet_of: MakeFleet, java: ClientProgram) ->
 async def test_java_starts_again_after_its_worker_was_killed(
     transport: str, fleet_of: MakeFleet, java: ClientProgram
 ) -> None:
-    """The library keeps the cookie of its first negotiation: the client has its place again, and what it missed."""
+    """The library keeps the cookie of its first negotiation: the client has its place again, and the missed events."""
     here, there = await fleet_of(2, reconnect_grace=60)
     room = next(_rooms)
     ben = await Client.open(f"{there.ws}/rooms/{room}?peer=ben&presence=1")

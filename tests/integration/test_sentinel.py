@@ -84,7 +84,7 @@ async def told(client: Client, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("durability", ["redis", "replicas=1"])
-async def test_members_are_told_once_of_what_a_lagging_replica_lacks_and_others_of_nothing(
+async def test_members_are_told_once_of_events_that_a_lagging_replica_lacks_and_others_of_nothing(
     start: MakeRelay, enter: MakeClient, sentinels: SentinelSet, durability: str
 ) -> None:
     relays = [await start(redis_url=sentinels.url, durability=durability, **SETTINGS) for _ in range(2)]

@@ -264,7 +264,7 @@ async def test_a_page_that_becomes_a_member_gets_missed_changes_ahead_of_later_o
         ("o", "/room/left", {"d": {f"k{number}": 1 for number in range(150)}}),
     ],
 )
-async def test_what_takes_redis_long_counts_against_the_rates(
+async def test_requests_that_take_redis_long_count_against_the_rates(
     worker: Worker, action: str, path: str, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request of 30 bytes may read a tree of 256 KB, and one of 20 KB may change a thousand paths."""

@@ -37,7 +37,7 @@ async def test_commands_go_to_the_node_of_their_key(world: World) -> None:
     assert world.cluster.slots_served == 16_384
 
 
-async def test_what_is_sent_before_the_cluster_is_known_waits(world: World) -> None:
+async def test_commands_wait_until_the_cluster_is_known(world: World) -> None:
     called = world.cluster.call("GET", "x")
     assert not world.cluster.reachable
     assert world.cluster.report == "the nodes of the cluster are not known yet"

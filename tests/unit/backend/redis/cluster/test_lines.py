@@ -114,7 +114,7 @@ async def test_channels_that_a_node_has_lost_are_tried_until_the_topology_is_kno
     desk.made["a"].on_moved(5)
 
 
-async def test_one_who_waits_for_a_mute_node_is_refused_in_time_or_gets_it_from_the_next(desk: Desk) -> None:
+async def test_a_subscriber_at_a_mute_node_is_refused_in_time_or_confirmed_by_the_next(desk: Desk) -> None:
     desk.made["b"].mute = True
     desk.made["b"].state = BusHealth(False, False, None, "connection refused")
     with pytest.raises(Unavailable) as raised:

@@ -19,7 +19,7 @@ from relay.backend.redis.cluster.redirects import HANDED_BACK, Redirect, read_re
         ("LOADING Redis is loading the dataset in memory", "again", None),
     ],
 )
-def test_what_a_reply_asks_for(text: str, kind: str, target: tuple[str, int] | None) -> None:
+def test_the_redirection_in_a_reply(text: str, kind: str, target: tuple[str, int] | None) -> None:
     redirect = read_redirect(hiredis.ReplyError(text))
     assert redirect is not None
     assert (redirect.kind, redirect.target, redirect.text) == (kind, target, text)

@@ -46,7 +46,7 @@ async def test_the_highest_epoch_counts() -> None:
     assert found.shards[0].address == ("b", 1)
 
 
-async def test_one_old_answer_does_not_replace_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_old_answer_does_not_replace_the_known_topology(monkeypatch: pytest.MonkeyPatch) -> None:
     """A master that was cut off from the others is the only one that answers."""
     monkeypatch.setattr("relay.backend.redis.cluster.search._TIME", 0.05)
     known, _ = await find(Master(5, "b"))

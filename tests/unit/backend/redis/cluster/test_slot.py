@@ -168,7 +168,7 @@ async def test_a_command_whose_node_is_lost_has_an_unknown_outcome_and_is_not_se
     assert not any(link.sent for name, link in desk.cluster.links.items() if name != "a")
 
 
-async def test_what_no_node_serves_fails_in_time_with_the_reason() -> None:
+async def test_a_command_that_no_node_serves_fails_in_time_with_the_reason() -> None:
     desk = Desk(timeout=0.1)
     desk.send("1")
     desk.link("a").answer(error("CLUSTERDOWN Hash slot not served"))

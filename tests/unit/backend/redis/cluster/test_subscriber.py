@@ -83,7 +83,7 @@ async def test_a_subscription_that_goes_on_at_another_node_shows_a_gap_there(des
     assert desk.arrivals == [(b"r:{a}", None)]
 
 
-async def test_one_who_waits_for_a_confirmation_gets_it_from_the_other_node(desk: Desk) -> None:
+async def test_a_subscriber_that_waits_gets_its_confirmation_from_the_other_node(desk: Desk) -> None:
     await desk.subscriber.subscribe(["r:{x}"])
     waiting = asyncio.get_running_loop().create_future()
     desk.subscriber.go_on({"r:{a}": Subscription(waiting=waiting)})
