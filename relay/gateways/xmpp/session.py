@@ -5,6 +5,7 @@ from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
+from relay.gateways.base.costs import JOIN_COST, extra_cost
 from relay.gateways.base.room_control import control
 from relay.gateways.base.session import WebSocketSession
 from relay.gateways.xmpp import stanzas
@@ -13,7 +14,7 @@ from relay.gateways.xmpp.envelopes import iq_of, message_of
 from relay.gateways.xmpp.errors import BadStanza, XmppRefused
 from relay.gateways.xmpp.jids import CONFERENCE, Jid, peer_of, room_of
 from relay.gateways.xmpp.managed_session import ManagedXmppStream
-from relay.gateways.xmpp.namespaces import MUC, PING
+from relay.gateways.xmpp.namespaces import DISCO_ITEMS, MUC, PING
 from relay.gateways.xmpp.occupancies import join_of
 from relay.gateways.xmpp.reading import Document, Element
 from relay.gateways.xmpp.requests import (
@@ -25,7 +26,7 @@ from relay.gateways.xmpp.requests import (
     payload,
 )
 from relay.identity.grants import Right
-from relay.model.commands import Publish
+from relay.model.commands import AskPresence, Publish
 from relay.model.envelope import Receipt
 from relay.model.errors import Refused, RelayError
 
@@ -76,9 +77,10 @@ class XmppSession(ManagedXmppStream):
             return None
         if not to.resource:
             raise XmppRefused("bad_jid", "the address names a nick: ROOM@conference.DOMAIN/NICK")
-        if stanza.child("x", MUC) is None:
-            self._occupancies.of(room)
         peer = peer_of(to.resource)
+        if stanza.child("x", MUC) is None and self._occupancies.of(room).peer != peer:
+            # A change of the nick is a join; one with an `x` has been counted as such.
+            self._spend(JOIN_COST)
         return self._occupancies.enter(room, peer, stanza, join_of(room, peer, stanza))
 
     async def _leave_all(self) -> None:
@@ -145,19 +147,32 @@ class XmppSession(ManagedXmppStream):
         occupants: Sequence[str] = ()
         if not self._sees(room):
             raise Refused("not_granted", room=room)
-        if "items" in asked.namespace:
+        if asked.namespace == DISCO_ITEMS and self._sees_names(room):
+            # The length of the list is not known before.
+            self._spend(extra_cost(AskPresence(limit=MOST_ITEMS)))
             roster = await self._worker.roster(room, MOST_ITEMS)
             occupants = [one.peer for one in roster.members]
         answer = answer_of_room(asked, kind, self._encoder.room(room), occupants)
         if answer is None:
             command = control_of(asked, room, peer_of)
             if command is not None:
+                self._spend(extra_cost(command))
                 await control(command, self._rooms, self._worker, self._guard, self.ticket.address)
             answer = ""
         self._answer(stanza, answer)
 
     def _sees(self, room: str) -> bool:
         return self._guard is None or self._guard.allows(Right.PRESENCE, room) or self._rooms.is_in(room)
+
+    def _sees_names(self, room: str) -> bool:
+        """Whether the client may read the names of the occupants: it is one of them, or has a token for that."""
+        if self._rooms.is_in(room):
+            return True
+        guard = self._guard
+        return guard is not None and not guard.grants.anonymous and guard.allows(Right.PRESENCE, room)
+
+    def _spend(self, messages: float) -> None:
+        (self._pace or self._make_pace()).spend(messages)
 
     def _answer(self, stanza: Element, content: str) -> None:
         self.send(stanzas.result(stanza.get("id"), stanza.get("to"), content))

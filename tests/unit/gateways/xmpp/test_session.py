@@ -4,9 +4,13 @@ from typing import Any
 
 import pytest
 
+from relay.config import Settings
+from relay.limits import Pace
+from relay.model.rules import RuleChange
 from relay.rooms.worker import Worker
+from tests.tokens import SECRET, token
 from tests.unit.gateways.base.fakes import until, until_members
-from tests.unit.gateways.xmpp.streams import CLOSE, OPEN, ROOM, Stream, code, message, presence, statuses
+from tests.unit.gateways.xmpp.streams import CLOSE, OPEN, ROOM, Stream, code, message, plain, presence, statuses
 
 
 async def two(worker: Worker) -> tuple[Stream, Stream]:
@@ -146,6 +150,62 @@ async def test_a_leave_repeats_its_id(worker: Worker) -> None:
     await ben.send('<presence type="unavailable"/>')
     await ben.until("presence")
     await until_members(worker, "room", {})
+
+
+def items(identifier: str = "i1") -> str:
+    query = '<query xmlns="http://jabber.org/protocol/disco#items"/>'
+    return f'<iq type="get" id="{identifier}" to="{ROOM}">{query}</iq>'
+
+
+async def listed(stream: Stream) -> list[str]:
+    await stream.send(items())
+    (answer,) = await stream.until("iq")
+    assert answer.get("type") == "result"
+    return [one.get("jid") for one in answer.all() if one.name == "item"]
+
+
+async def test_only_occupants_read_the_names_of_a_room(worker: Worker) -> None:
+    ann = await (await Stream(worker).log_in()).enter("ann", password="secret")
+    await worker.rules.change("room", RuleChange(password="secret"), by="")
+    eve = await Stream(worker).log_in()
+    await eve.send(presence("eve"))
+    assert code((await eve.until("error"))[-1]) == "wrong_password"
+    assert await listed(eve) == []
+    assert await listed(ann) == [f"{ROOM}/ann"]
+
+
+async def test_a_guest_reads_no_names_of_a_room_that_it_is_not_in() -> None:
+    async with Worker(Settings(auth="optional", auth_secret=SECRET)) as worker:
+        ann = await (await Stream(worker).log_in()).enter("ann")
+        guest = await Stream(worker).log_in()
+        assert await listed(guest) == []
+        assert await listed(ann) == [f"{ROOM}/ann"]
+        rooms = [{"room": "room", "can": ["presence"]}]
+        observer = await Stream(worker).log_in(plain("x", token(sub="obs", rooms=rooms)))
+        assert await listed(observer) == [f"{ROOM}/ann"]
+
+
+async def test_costly_stanzas_count_as_their_work(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    spent: list[float] = []
+    monkeypatch.setattr(Pace, "spend", lambda _, messages: spent.append(messages))
+    ann, _ = await two(worker)
+    own = "http://jabber.org/protocol/muc"
+    kick = f'<query xmlns="{own}#admin"><item nick="none" role="none"/></query>'
+    field = '<field var="muc#roomconfig_roomsecret"><value>secret</value></field>'
+    lock = f'<query xmlns="{own}#owner"><x xmlns="jabber:x:data" type="submit">{field}</x></query>'
+    costs = {}
+    for name, stanza in (
+        ("own", f'<presence id="q" to="{ROOM}/ann"/>'),
+        ("nick", f'<presence id="q" to="{ROOM}/ann2"/>'),
+        ("kick", f'<iq type="set" id="q" to="{ROOM}">{kick}</iq>'),
+        ("lock", f'<iq type="set" id="q" to="{ROOM}">{lock}</iq>'),
+        ("items", items("q")),
+    ):
+        spent.clear()
+        await ann.send(stanza)
+        await _until_id(ann, "q")
+        costs[name] = sum(spent)
+    assert costs == {"own": 0, "nick": 3, "kick": 3, "lock": 25, "items": 10}
 
 
 async def test_the_owner_kicks_and_closes(worker: Worker) -> None:
