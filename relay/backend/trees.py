@@ -34,12 +34,14 @@ class Ended(NamedTuple):
     """A member whose connection has ended.
 
     `prepared` is None for the changes that the backend has recorded. With the generation 0, its presence entry is not
-    looked at; otherwise only a member that was not put out of the room makes its changes.
+    looked at; otherwise only a member that was not put out of the room makes its changes. `left` says that its entry
+    may have ended since: only a newer membership keeps it from making them.
     """
 
     peer: str
     generation: int
     prepared: Prepared | None = None
+    left: bool = False
 
 
 class Trees(Protocol):

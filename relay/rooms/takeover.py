@@ -83,10 +83,11 @@ class Takeover:
     async def _take_over(self, lease: str) -> None:
         end, adopted = self._pending[lease], 0
         async for members in self._leases.adopt(lease):
+            # First: a leave that is due at once would end the entries by which the changes are found.
+            await self._trees.take_over(members)
             adopted += self._departures.take_over(members)
             # The dead worker may have been the only one that could restore them.
             await self._copies.fetch(member.room for member in members)
-            await self._trees.take_over(members)
             # `abandon` was called: the members of this batch are in this worker's care, and the lease stays, so that
             # another worker, or a later heartbeat of this one, goes on.
             if lease not in self._pending:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -127,7 +128,13 @@ class RoomTrees:
 
     def finish(self, member: Member, prepared: Prepared) -> None:
         """Make the changes that a member has prepared: its connection has ended. Tried again while Redis is away."""
-        ended = Ended(member.peer, member.generation, prepared)
+        self._begin_finish(member, Ended(member.peer, member.generation, prepared))
+
+    def finish_left(self, member: Member) -> None:
+        """Make the changes that are recorded for a member that has left the room; as `finish`."""
+        self._begin_finish(member, Ended(member.peer, member.generation, left=True))
+
+    def _begin_finish(self, member: Member, ended: Ended) -> None:
         # Sent now, ahead of the member's leave.
         first = self._make(member.room, [ended])
         self._tasks.spawn(self._finish(member.room, ended, first), "end of a connection")
@@ -140,7 +147,7 @@ class RoomTrees:
         """Make the changes that members of a dead worker have prepared, as far as Redis has them."""
         rooms: dict[str, list[Ended]] = {}
         for member in members:
-            rooms.setdefault(member.room, []).append(Ended(member.peer, member.generation))
+            rooms.setdefault(member.room, []).append(Ended(member.peer, member.generation, left=True))
         for attempt in [self._make(room, ended) for room, ended in rooms.items()]:
             await attempt
 
@@ -150,8 +157,7 @@ class RoomTrees:
                 await attempt
             except RelayError as error:
                 log.debug("room %s: changes at the end of a connection failed (%s); retrying", room, error)
-                # By then, the leave of the member may have been carried out.
-                ended = ended._replace(generation=0)
+                ended = _again(ended)
                 await asyncio.sleep(_RETRY)
                 attempt = self._make(room, [ended])
             else:
@@ -205,3 +211,14 @@ class RoomTrees:
 
     def _writer(self, member: Member) -> Writer:
         return Writer(member.peer, member.generation, self._hub.rooms.last(member.room))
+
+
+def _again(ended: Ended) -> Ended:
+    """Return the next attempt after one without a reply.
+
+    By then, the member may have left, and its client may have come back on another worker, which has made the recorded
+    changes: made once more, they would take away the values that the client has written since.
+    """
+    is_over = ended.prepared is not None and 0 < ended.prepared.until <= time.time() * 1000
+    # Changes that the member has no right to make any more are to be forgotten.
+    return ended._replace(left=True, prepared=ended.prepared if is_over else None)

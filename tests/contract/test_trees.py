@@ -252,6 +252,22 @@ async def test_the_end_of_an_earlier_membership_leaves_the_changes_of_a_newer_on
     assert await a.trees.finish("room", [Ended("ann", newer.generation)], seen=BEFORE_ALL, ttl=TTL) == 1
 
 
+async def test_a_member_that_has_left_meanwhile_makes_its_recorded_changes_once(make_worker: MakeWorker) -> None:
+    """Its worker, or the one that has taken it over, makes them late; a newer membership keeps its own."""
+    a = await make_worker("a")
+    entry, joined = await join(a, "ann")
+    writer, change = Writer("ann", joined.generation), put("x", 1)
+    ended = Ended("ann", joined.generation, left=True)
+    await a.trees.prepare("room", writer, Prepared([change]), ttl=TTL)
+    await a.presence.leave(entry, hold=0)
+    assert await a.trees.finish("room", [ended], seen=BEFORE_ALL, ttl=TTL) == 1
+    assert await a.trees.finish("room", [ended], seen=BEFORE_ALL, ttl=TTL) == 0
+    _, newer = await join(a, "ann")
+    await a.trees.prepare("room", Writer("ann", newer.generation), Prepared([change]), ttl=TTL)
+    assert await a.trees.finish("room", [ended], seen=BEFORE_ALL, ttl=TTL) == 0
+    assert await a.trees.finish("room", [Ended("ann", newer.generation)], seen=BEFORE_ALL, ttl=TTL) == 1
+
+
 @pytest.mark.parametrize("how", ["kick", "close"])
 async def test_members_that_are_put_out_have_nothing_prepared_any_more(make_worker: MakeWorker, how: str) -> None:
     """Their worker may be dead, so that it cannot forget the changes; their client may come back, and ask for them."""

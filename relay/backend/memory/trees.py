@@ -106,7 +106,7 @@ class MemoryTrees:
         made, state = 0, self._rooms.peek(room)
         for one in ended:
             entry = state.members.get(one.peer) if state and one.generation else None
-            may = not one.generation or (entry is not None and entry.generation == one.generation)
+            may = not one.generation or (one.left if entry is None else entry.generation == one.generation)
             # A newer membership has recorded changes of its own.
             recorded = self._rooms.prepared.pop((room, one.peer), None) if may or entry is None else None
             prepared = one.prepared or recorded

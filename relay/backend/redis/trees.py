@@ -83,7 +83,8 @@ class RedisTrees:
         for one in ended:
             prepared = one.prepared
             until = "" if prepared is None else str(prepared.until)
-            arguments += [one.peer, one.generation, until, b"" if prepared is None else _packed(prepared, one.peer)]
+            changes = b"" if prepared is None else _packed(prepared, one.peer)
+            arguments += [one.peer, one.generation, "1" if one.left else "", until, changes]
         return self._client.run(
             TREE_FINISH,
             self._keys.of_tree(room),

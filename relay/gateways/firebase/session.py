@@ -134,6 +134,7 @@ class FirebaseSession(Session[Frame]):
         "_last_key",
         "_last_peer",
         "_listens",
+        "_lost",
         "_places",
         "_requests",
         "_settling",
@@ -151,6 +152,8 @@ class FirebaseSession(Session[Frame]):
         self._listens = Listens(places)
         self._requests = TreeRequests(self, worker, places, self._listens, self._disconnects)
         self._settling: asyncio.TimerHandle | None = None
+        # Whether Redis may have lost what the client has prepared.
+        self._lost = False
         self._first_peer = self._last_peer = self._last_key = ""
 
     async def start(self, host: str, token: str, session_id: str, last_session: str = "") -> None:
@@ -190,6 +193,7 @@ class FirebaseSession(Session[Frame]):
         if isinstance(frame, LossFrame):
             for listen in self._listens.of_room(frame.room):
                 listen.live, listen.doubtful = False, True
+            self._lost = True
             self._settle_in(0)
             return
         frames = self._listens.frames(frame)
@@ -257,6 +261,12 @@ class FirebaseSession(Session[Frame]):
 
     async def _become_member(self) -> None:
         with self._closes_without_redis():
+            if self._lost:
+                self._lost = False
+                try:
+                    await self._requests.record_all()
+                except Refused as error:
+                    self._metrics.refused(error.code)
             lasting = asyncio.get_running_loop().time() - LASTING
             for room, began in self._listens.began().items():
                 if began > lasting and not self._rooms.is_in(room):

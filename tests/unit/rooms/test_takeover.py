@@ -53,23 +53,25 @@ class FakeLeases:
 
 
 class FakeTrees(RoomTrees):
-    """Notes the members whose prepared changes are to be made."""
+    """Notes the members whose prepared changes are to be made, and whether their leaves may have been sent by then."""
 
-    def __init__(self) -> None:
-        self.ended: list[tuple[str, str]] = []
+    def __init__(self, is_leaving: Callable[[str], bool]) -> None:
+        self.ended: list[tuple[str, str, bool]] = []
+        self.is_leaving = is_leaving
 
     async def take_over(self, members: Iterable[HeldMember]) -> None:
-        self.ended += [(member.room, member.peer) for member in members]
+        self.ended += [(member.room, member.peer, self.is_leaving(member.room)) for member in members]
 
 
 class World:
     def __init__(self, *batches: Sequence[HeldMember]) -> None:
         self.now = 100.0
         self.leases, self.presence = FakeLeases(*batches), FakePresence()
-        self.metrics, self.tasks, self.trees = Metrics(), BackgroundTasks(), FakeTrees()
+        self.metrics, self.tasks = Metrics(), BackgroundTasks()
         self.departures = Departures(
             self.presence, grace=10, clock=lambda: self.now, metrics=self.metrics, on_settled=lambda room: None
         )
+        self.trees = FakeTrees(self.departures.__contains__)
         rooms = MemoryRooms(lambda: self.now, lambda: self.now, HistorySettings())
         self.rules = MemoryRoomRules(rooms, RoomSettings())
         self.copies = RuleCopies(
@@ -92,7 +94,8 @@ async def test_members_are_held_batch_by_batch_and_then_the_lease_is_forgotten()
     await world.finish()
     assert sorted(world.departures.rooms()) == ["r1", "r2"]
     assert world.leases.forgotten == ["w9"]
-    assert world.trees.ended == [("r1", "a"), ("r2", "b")]
+    # A leave that is due at once would end the entry by which the changes are found.
+    assert world.trees.ended == [("r1", "a", False), ("r2", "b", False)]
 
 
 async def test_only_workers_that_died_without_a_word_are_counted_and_warned_of(caplog) -> None:

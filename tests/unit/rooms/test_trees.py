@@ -1,6 +1,7 @@
 """Trees of rooms, for the sessions of a worker."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from relay.backend.memory.trees import MemoryTrees
 from relay.backend.memory.usage import MemoryAddressUsage
 from relay.backend.presence import HeldMember
+from relay.backend.trees import Ended
 from relay.limits import Clock
 from relay.model.errors import Refused, Replaced, Unavailable
 from relay.model.tree_changes import PathWrite, Prepared, TreeChange
@@ -25,14 +27,16 @@ class Refusing(MemoryTrees):
     """Fails as often as the test says, when changes are to be made at the end of a connection."""
 
     failures = 0
+    cut_off = False
+    """Whether the worker of the members fails, and another one does not."""
 
-    def finish(self, *arguments: Any, **named: Any) -> Any:
-        if self.failures:
-            self.failures -= 1
+    def finish(self, room: str, ended: Sequence[Ended], **named: Any) -> Any:
+        if self.failures or (self.cut_off and ended[0] != Ended(ended[0].peer, 0)):
+            self.failures = max(0, self.failures - 1)
             failed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             failed.set_exception(Unavailable())
             return failed
-        return super().finish(*arguments, **named)
+        return super().finish(room, ended, **named)
 
 
 @pytest.fixture
@@ -74,6 +78,7 @@ async def test_the_end_of_a_connection_is_written_also_after_redis_was_away(
 ) -> None:
     monkeypatch.setattr(module, "_RETRY", 0)
     member = await world.join("a")
+    await trees.prepare(member, Prepared([CHANGE]))
     backend.failures = 2
     trees.finish(member, Prepared([CHANGE]))
     await world.membership.leave(member, hold=False)
@@ -81,6 +86,45 @@ async def test_the_end_of_a_connection_is_written_also_after_redis_was_away(
         while len(world.tasks):
             await asyncio.sleep(0)
     assert await leaves(trees) == [("a", b"1")]
+
+
+async def test_changes_that_were_made_for_a_client_that_is_back_are_not_made_again(
+    world: World, trees: RoomTrees, backend: Refusing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last worker was cut off from Redis, and tries them again after it has written on another worker."""
+    monkeypatch.setattr(module, "_RETRY", 0)
+    member = await world.join("a")
+    removal = Prepared([TreeChange([PathWrite("a", {})], set_envelope("a", None))])
+    await trees.write(member, CHANGE)
+    await trees.prepare(member, removal)
+    backend.cut_off = True
+    trees.finish(member, removal)
+    # On the other worker.
+    await trees.finish_last("room", "a")
+    assert await leaves(trees) == []
+    await world.membership.leave(member, hold=False)
+    await trees.write_from_outside("room", CHANGE, "b", "")
+    backend.cut_off = False
+    async with asyncio.timeout(5):
+        while len(world.tasks):
+            await asyncio.sleep(0)
+    assert await leaves(trees) == [("a", b"1")]
+
+
+async def test_changes_without_a_right_are_forgotten_also_after_redis_was_away(
+    world: World, trees: RoomTrees, backend: Refusing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RETRY", 0)
+    member = await world.join("a")
+    await trees.prepare(member, Prepared([CHANGE]))
+    backend.failures = 1
+    trees.finish(member, Prepared([CHANGE], until=1))
+    await world.membership.leave(member, hold=False)
+    async with asyncio.timeout(5):
+        while len(world.tasks):
+            await asyncio.sleep(0)
+    await trees.finish_last("room", "a")
+    assert await leaves(trees) == []
 
 
 async def test_members_of_a_dead_worker_have_their_changes_made(world: World, trees: RoomTrees) -> None:

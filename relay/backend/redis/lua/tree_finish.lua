@@ -4,17 +4,19 @@
 --
 -- KEYS: 1 to 6 see shared.lua; 7 to 10 see tree.lua.
 -- ARGV: 1 Redis channel, 2 and 3 newest id that the worker has seen, 4 state TTL (ms), 5 history, 6 limits, 7… for each member: peer
--- id, generation (0: its entry may be gone), end of its rights and changes as netstrings (both "": those that are recorded).
+-- id, generation (0: its entry is not looked at), "1" if its entry may have ended since (else ""), end of its rights and changes as
+-- netstrings (both "": those that are recorded).
 -- Returns how many changes were made. A member that has been put out of the room, or whose rights have ended, makes none.
 local limits, now = parse_limits(ARGV[6]), integer(now_ms())
 local state, texts = nil, {}
-for i = 7, #ARGV, 4 do
-  local peer, generation, until_ms, changes = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2], ARGV[i + 3]
+for i = 7, #ARGV, 5 do
+  local peer, generation, left = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2] == '1'
+  local until_ms, changes = ARGV[i + 3], ARGV[i + 4]
   if changes == '' then
     until_ms, changes = string.match(call('HGET', WRITES, peer) or '', '^(%d+) (.*)$')
   end
   local entry = changes and generation > 0 and read_entry(peer)
-  local may = generation == 0 or (entry and entry.generation == generation)
+  local may = generation == 0 or (not entry and left) or (entry and entry.generation == generation)
   if changes and changes ~= '' and may and (until_ms == '0' or tonumber(until_ms) > now_ms()) then
     state = state or state_of(tonumber(ARGV[2]), tonumber(ARGV[3]))
     for text in netstrings(changes) do

@@ -120,6 +120,18 @@ async def test_after_a_loss_the_value_is_read_anew_also_if_it_is_an_older_one(
     assert page.take() == [("d", "room/z", 3)]
 
 
+async def test_after_a_loss_the_prepared_changes_are_recorded_again(worker: Worker) -> None:
+    """By them, another worker finds the changes if this one is killed."""
+    page = await Page(worker).start()
+    assert await page.ask("o", "/room/x", d=1) == "ok"
+    trees = worker.trees._trees
+    assert isinstance(trees, MemoryTrees)
+    trees._rooms.prepared.clear()
+    page.session.deliver(LossFrame("room", MessageId(1, 1)))
+    await until(lambda: trees._rooms.prepared)
+    assert page.connection.reason is None
+
+
 async def test_a_listen_that_has_just_begun_makes_no_member_of_its_room(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
