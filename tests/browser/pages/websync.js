@@ -1,5 +1,5 @@
-// A stand-in for fm.js, fm.websync.js and its extensions for subscribers and chat, which are in no registry: it sends the same requests,
-// in their order, for the calls of the tests' pages alone.
+// A stand-in for fm.js, fm.websync.js and its extensions for subscribers and chat, which are in no registry:
+// it sends the same requests in their order, for the calls of the tests' pages alone.
 window.fm = { websync: {} };
 
 fm.websync.connectArgs = class {
