@@ -255,6 +255,11 @@ class TreeRequests:
             if self._port.current(room) is not None:
                 await self._record(room)
 
+    async def record(self, room: str) -> None:
+        """Record the changes that are prepared in a room for the client's membership, which may be a new one."""
+        await self._port.check(Right.PUBLISH, room)
+        await self._record(room)
+
     async def _record(self, room: str) -> None:
         changes = self._disconnects.changes(room)
         member = await self._enter(room) if changes else self._port.current(room)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +12,6 @@ from relay.gateways.base.costs import JOIN_COST
 from relay.gateways.base.guard import Guard
 from relay.gateways.base.http_place import HttpPlace
 from relay.gateways.base.join_request import CodecPair
-from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.gateways.base.leaving import leave
 from relay.gateways.base.session import Session
 from relay.gateways.base.wrapped_connection import SilentConnection
@@ -30,11 +30,12 @@ from relay.gateways.firebase.codec import (
 from relay.gateways.firebase.listens import Listens
 from relay.gateways.firebase.places import Places
 from relay.gateways.firebase.requests import TreeRequests
+from relay.gateways.firebase.tree_rooms import ENDED, TreeRooms
 from relay.identity.grants import Grants, Right
 from relay.ids import fingerprint
 from relay.model.codec import Frame
 from relay.model.commands import Command, GatewayCommand, Join
-from relay.model.errors import UNAVAILABLE, CloseReason, OutcomeUnknown, Refused, RelayError, Unavailable
+from relay.model.errors import UNAVAILABLE, OutcomeUnknown, Refused, RelayError, Unavailable
 from relay.model.tree_changes import Prepared
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection
@@ -54,10 +55,6 @@ _OF_TOKENS: Final = frozenset({"auth", "gauth", "unauth", "appcheck", "unappchec
 
 _NOTHING: Final = Grants(anonymous=True)
 """The grants of a client that has given its token up where it needs one."""
-
-
-_ENDED: Final = 1
-"""The end of rights that a client has not (Unix time, ms): long ago."""
 
 
 class Settle(GatewayCommand):
@@ -81,40 +78,6 @@ class RoomConnection(SilentConnection):
             super().write(frame)
         elif self.session is not None:
             self.session.deliver(frame)
-
-
-class _Rooms(JoinedRooms):
-    """The rooms of a client, with the changes that it has prepared for its end."""
-
-    __slots__ = ("_disconnects",)
-
-    def __init__(
-        self, connection: Connection, worker: Worker, codecs: CodecPair[Frame], address: str, disconnects: Disconnects
-    ) -> None:
-        super().__init__(connection, worker, codecs, address)
-        self._disconnects = disconnects
-
-    def leave_all(self, *, hold: bool) -> Sequence[asyncio.Future[None]]:
-        """Make the prepared changes, and leave; a membership is not held, as its client registers nothing again."""
-        for member in self.memberships():
-            self.finish(member)
-        return super().leave_all(hold=hold)
-
-    def put_out(self, member: Member, reason: CloseReason) -> None:
-        """End a membership that the room has ended: the changes that its client has prepared are not made."""
-        changes = self._disconnects.take(member.room)
-        if changes:
-            # The backend only forgets them.
-            self._worker.trees.finish(member, Prepared(changes, _ENDED))
-        super().put_out(member, reason)
-
-    def finish(self, member: Member) -> None:
-        """Make the changes that are prepared for a member, if its client has the right to make them now."""
-        changes, grants = self._disconnects.take(member.room), self.grants
-        if changes:
-            allowed = grants is None or Guard(grants).allows(Right.PUBLISH, member.room)
-            # Without the right, the backend only forgets them.
-            self._worker.trees.finish(member, Prepared(changes, self._disconnects.until if allowed else _ENDED))
 
 
 class FirebaseSession(Session[Frame]):
@@ -146,7 +109,7 @@ class FirebaseSession(Session[Frame]):
     ) -> None:
         super().__init__(connection, worker, codecs, ticket)
         self._disconnects = Disconnects()
-        self._rooms = self._tree_rooms = _Rooms(connection, worker, codecs, ticket.address, self._disconnects)
+        self._rooms = self._tree_rooms = TreeRooms(connection, worker, codecs, ticket.address, self._disconnects)
         connection.session = self
         self._places = places
         self._listens = Listens(places)
@@ -285,7 +248,10 @@ class FirebaseSession(Session[Frame]):
             self._connection.write(answer(asked.number))
             return
         before = self._guard
-        if asked.token and before is not None and not before.grants.anonymous:
+        if self._worker.authority.is_off:
+            # No token changes anything.
+            pass
+        elif asked.token and before is not None and not before.grants.anonymous:
             await self._renew(asked.token)
             await self._requests.record_all()
         else:
@@ -305,10 +271,9 @@ class FirebaseSession(Session[Frame]):
 
     async def _begin_anew(self) -> None:
         """Leave all rooms, and enter those of the client's listens again: its peer id may be another one."""
-        rooms, leaving = self._tree_rooms, list[asyncio.Future[None]]()
-        for member in rooms.memberships():
-            rooms.finish(member)
-            leaving.append(rooms.end(member.room))
+        rooms = self._tree_rooms
+        members = rooms.memberships()
+        leaving = [rooms.end(member.room) for member in members]
         if leaving:
             # The client may have the same peer id again.
             await asyncio.wait(leaving)
@@ -316,6 +281,33 @@ class FirebaseSession(Session[Frame]):
             for listen in self._listens.of_room(room):
                 listen.live = False
         rooms.begin(self._new_peer(lambda: self._first_peer))
+        await self._record_anew(members)
+
+    async def _record_anew(self, before: Sequence[Member]) -> None:
+        """Record the changes that are prepared for the end of these memberships for new ones, in the same rooms."""
+        left = deque(before)
+        try:
+            while left:
+                await self._record_for_new(left[0])
+                left.popleft()
+        except RelayError:
+            # The client connects anew, with another peer id perhaps.
+            for member in left:
+                self._tree_rooms.finish_left(member)
+            raise
+
+    async def _record_for_new(self, before: Member) -> None:
+        changes = self._disconnects.changes(before.room)
+        if not changes:
+            return
+        try:
+            await self._requests.record(before.room)
+        except Refused as error:
+            self._metrics.refused(error.code)
+            self._tree_rooms.finish_left(before)
+        else:
+            # Under an earlier peer id, the backend only forgets them.
+            self._worker.trees.finish(before, Prepared(changes, ENDED))
 
     def _new_peer(self, generate: Callable[[], str]) -> str:
         return generate() if self._guard is None else self._guard.grants.peer("", generate)

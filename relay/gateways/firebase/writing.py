@@ -7,7 +7,7 @@ import msgspec
 
 from relay.gateways.firebase.places import TreePlace
 from relay.model.errors import Refused
-from relay.model.tree import contents_of, has_increments, with_increments
+from relay.model.tree import contents_of, has_increments, read_path, with_increments
 from relay.model.tree_changes import Expected, TreeChange, TreePart
 
 _MOST_ATTEMPTS: Final = 25
@@ -60,7 +60,9 @@ def incremented(part: TreePart, place: TreePlace, value: Any) -> Any:
     """Return a value with its increments added to the values of a part of a tree."""
     leaves = dict(part.leaves)
 
-    def current(path: str) -> Any:
+    def current(text: str) -> Any:
+        # The keys of an update are paths as the client writes them, perhaps with a slash at their beginning.
+        path = "/".join(read_path(text))
         return msgspec.json.decode(leaves[path]) if path in leaves else None
 
     return with_increments(value, place.path, current)

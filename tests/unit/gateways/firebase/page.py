@@ -4,6 +4,7 @@ import itertools
 import json
 from typing import Any
 
+from relay.backend.memory.trees import MemoryTrees
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.firebase.codec import FirebaseCodec
 from relay.gateways.firebase.places import Places
@@ -72,3 +73,11 @@ class Page:
         status = (await self.answer(self.request(action, path, **body)))["s"]
         assert isinstance(status, str)
         return status
+
+
+def recorded_end(worker: Worker, peer: str) -> int | None:
+    """Return the end of rights with which changes are recorded; None if there are none."""
+    trees = worker.trees._trees
+    assert isinstance(trees, MemoryTrees)
+    recorded = trees._rooms.prepared.get(("room", peer))
+    return None if recorded is None else recorded.until

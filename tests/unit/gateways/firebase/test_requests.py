@@ -216,6 +216,14 @@ async def test_increments_of_two_pages_at_once_all_count(worker: Worker) -> None
     assert (await worker.trees.read("room", "")).leaves == [("m", b"10"), ("n", b"20")]
 
 
+@pytest.mark.parametrize("key", ["n", "/n", "n/", "//n"])
+async def test_an_increment_in_an_update_is_added_to_the_value_at_its_path(page: Page, key: str) -> None:
+    """The SDK sends the keys of an update as the page writes them."""
+    assert await page.ask("p", "/room/at", d={"n": 41}) == "ok"
+    assert await page.ask("m", "/room/at", d={key: {".sv": {"increment": 1}}}) == "ok"
+    assert (await page.answer(page.request("g", "/room/at/n")))["d"] == 42
+
+
 async def test_a_kicked_page_leaves_nothing_prepared(worker: Worker) -> None:
     page, other = await Page(worker).start(), await Page(worker).start()
     for room in ("room", "other"):

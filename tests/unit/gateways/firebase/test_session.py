@@ -12,11 +12,11 @@ from relay.config import Settings
 from relay.gateways.firebase import session
 from relay.gateways.firebase.codec import LossFrame
 from relay.model.envelope import MessageId
-from relay.model.errors import KICKED, UNAVAILABLE, UNFINISHED, Unavailable
+from relay.model.errors import UNAVAILABLE, UNFINISHED, Unavailable
 from relay.rooms.worker import Worker
 from tests.tokens import SECRET, token
 from tests.unit.gateways.base.fakes import until, until_members
-from tests.unit.gateways.firebase.page import Page
+from tests.unit.gateways.firebase.page import Page, recorded_end
 
 
 async def count(worker: Worker, room: str = "room") -> int:
@@ -83,19 +83,6 @@ async def test_the_end_of_a_connection_writes_the_prepared_changes_and_leaves(wo
     assert left[1] == "room/left"
     assert left[2] > 1_600_000_000_000
     await until_count(worker, 1)
-
-
-async def test_a_client_that_was_put_out_writes_nothing_more(worker: Worker) -> None:
-    ann, ben = await Page(worker).start(), await Page(worker).start()
-    assert await ann.ask("o", "/room/left", d=True) == "ok"
-    assert await ben.ask("p", "/room/ben", d=True) == "ok"
-    (peer,) = [member.peer for member in ann.session._rooms.memberships()]
-    assert await worker.rules.kick("room", peer)
-    await until(lambda: ann.connection.reason is not None)
-    assert ann.connection.reason is KICKED
-    ann.session.disconnected(4506, "kicked")
-    await until_count(worker, 1)
-    assert (await worker.trees.read("room", "left")).leaves == []
 
 
 @pytest.mark.parametrize("left", [{}, {"x": b"1"}])
@@ -238,14 +225,6 @@ async def test_a_token_is_asked_for_and_decides(monkeypatch: pytest.MonkeyPatch)
         await until_members(worker, "room", {})
 
 
-def recorded_end(worker: Worker, peer: str) -> int | None:
-    """Return the end of rights with which changes are recorded; None if there are none."""
-    trees = worker.trees._trees
-    assert isinstance(trees, MemoryTrees)
-    recorded = trees._rooms.prepared.get(("room", peer))
-    return None if recorded is None else recorded.until
-
-
 @pytest.mark.parametrize("sub", ["ann", None])
 async def test_a_newer_token_prolongs_the_changes_prepared_for_the_end(sub: str | None) -> None:
     """Else the changes of a client that stays longer than its first token are never made."""
@@ -266,15 +245,47 @@ async def test_a_newer_token_prolongs_the_changes_prepared_for_the_end(sub: str 
         assert (await worker.trees.read("room", "left")).leaves == [("left", b"true")]
 
 
-async def test_prepared_changes_of_a_client_without_rights_are_forgotten() -> None:
-    async with Worker(Settings(auth="required", auth_secret=SECRET)) as worker:
-        page = await Page(worker).start(token(sub="ann", rooms=[{"room": "room"}]))
-        assert await page.ask("o", "/room/left", d=True) == "ok"
-        assert recorded_end(worker, "ann") is not None
-        assert await page.ask("unauth") == "ok"
-        await until_members(worker, "room", {})
-        assert recorded_end(worker, "ann") is None
-        assert (await worker.trees.read("room", "left")).leaves == []
+@pytest.mark.parametrize("auth", ["off", "optional"])
+@pytest.mark.parametrize("claims", [{}, {"sub": "ann"}])
+async def test_a_first_token_ends_nothing_that_is_prepared(auth: str, claims: dict[str, str]) -> None:
+    """A page sends one when its user logs in, and is still there."""
+    settings = Settings(auth="optional", auth_secret=SECRET) if auth == "optional" else Settings()
+    async with Worker(settings) as worker:
+        page, other = await Page(worker).start(), await Page(worker).start()
+        assert await page.ask("p", "/room/ann", d=True) == "ok"
+        assert await page.ask("o", "/room/ann", d=None) == "ok"
+        assert await other.ask("p", "/room/ben", d=True) == "ok"
+        assert await other.ask("q", "/room", h="") == "ok"
+        other.take()
+        for _ in range(2):
+            assert await page.ask("auth", cred=token(rooms=[{"room": "room"}], **claims)) == "ok"
+        (peer,) = [member.peer for member in page.session._rooms.memberships()]
+        trees = worker.trees._trees
+        assert isinstance(trees, MemoryTrees)
+        assert [*trees._rooms.prepared] == [("room", peer)]
+        assert other.take() == []
+        page.session.disconnected(1006, None)
+        await until(lambda: other.pushes)
+        assert other.take() == [("d", "room/ann", None)]
+
+
+async def test_changes_that_cannot_be_recorded_for_another_token_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Worker(Settings(auth="optional", auth_secret=SECRET)) as worker:
+        page = await Page(worker).start()
+        for room in ("room", "other"):
+            assert await page.ask("o", f"/{room}/left", d=True) == "ok"
+
+        async def fail(*_: object, **__: object) -> None:
+            raise Unavailable
+
+        monkeypatch.setattr(worker, "join", fail)
+        page.request("auth", cred=token(sub="ann", rooms=[{"room": "*"}]))
+        await until(lambda: page.connection.reason is not None)
+        assert page.connection.reason is UNAVAILABLE
+        for room in ("room", "other"):
+            async with asyncio.timeout(5):
+                while not (await worker.trees.read(room, "left")).leaves:
+                    await asyncio.sleep(0)
 
 
 async def test_a_locked_room_is_read_by_its_members_alone(worker: Worker) -> None:
