@@ -98,12 +98,14 @@ class SipAgent:
         self.host = f"{secrets.token_hex(4)}.invalid"
         self.contact = contact or f"sip:{secrets.token_hex(4)}@{self.host};transport=ws"
         self.registration = registration or secrets.token_hex(8)
+        # The URI by which it was called in place of its user, "" for none.
+        self.called = ""
         self._socket: ClientConnection | None = None
         self._waiting: deque[Sip] = deque()
 
     @property
     def address(self) -> str:
-        return f"<sip:{self.user}@localhost>"
+        return f"<{self.called or f'sip:{self.user}@localhost'}>"
 
     async def connect(self, relay: Address, path: str = "/rooms/calls", **options: Any) -> Self:
         """Open the WebSocket."""

@@ -132,6 +132,11 @@ async def test_a_call_is_transferred(
     else:
         await phones.transfer(alice, bob, carol)
     await phones.hear(bob, carol)
+    if attended:
+        # The call that the new one replaces.
+        await phones.until(carol, "ended")
+        # SIP.js has called the target by its Contact, which is its name in this call.
+        await phones.hang_up(carol, bob)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -12,7 +12,7 @@ from relay.gateways.sip.declaration import CHANNEL
 from relay.gateways.sip.fields import BadField, Uri
 from relay.gateways.sip.location import SEPARATOR
 from relay.gateways.sip.message import NotSip, SipRequest, SipResponse, read_message
-from relay.gateways.sip.proxy import Proxy
+from relay.gateways.sip.proxy import Proxy, is_by_contact
 from relay.gateways.sip.registrar import Registrar
 from relay.gateways.sip.room_messages import write_text
 from relay.gateways.sip.transactions import Outlet
@@ -134,8 +134,8 @@ class Deliveries:
 
 
 def _is_user(request: SipRequest, peer: str) -> bool:
-    """Whether the From of a request has the user of this peer.
+    """Whether the From of a request has the user of this peer, or is a contact within a call.
 
     The MAC of a Via does not cover the From: a member may have it from a request of its own to another connection.
     """
-    return escape_peer(request.sender.uri.user) == peer.partition(SEPARATOR)[0]
+    return is_by_contact(request) or escape_peer(request.sender.uri.user) == peer.partition(SEPARATOR)[0]

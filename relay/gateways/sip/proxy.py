@@ -9,7 +9,7 @@ from relay.gateways.sip.errors import SipRefused
 from relay.gateways.sip.fields import BadField, Uri, read_address, read_credentials, split_list
 from relay.gateways.sip.location import Location
 from relay.gateways.sip.message import Field, SipRequest, SipResponse
-from relay.gateways.sip.replies import late_acknowledgement, refusal
+from relay.gateways.sip.replies import late_acknowledgement, refusal, reply
 from relay.gateways.sip.transactions import MOST_BRANCHES, ClientTransactions, Outlet
 from relay.gateways.sip.via import SENT_BY, ViaSeal, is_own
 from relay.model.errors import Refused
@@ -35,7 +35,7 @@ class Proxy:
         self._transactions = transactions
         self._location = location
         self._hosts = hosts | {SENT_BY}
-        # Fingerprint of a call and a contact in it → the peer id: requests within a call need no look-up.
+        # Fingerprint of a call and a contact in it → the peer id, for a contact that its peer has not registered.
         self._contacts: OrderedDict[bytes, str] = OrderedDict()
 
     # From the client.
@@ -46,14 +46,16 @@ class Proxy:
         Raises `SipRefused`, or an error of the look-up of its targets.
         """
         if request.method == "CANCEL":
-            # The answer was written before.
             return await self._cancel(request)
         if request.method == "ACK":
             return 0 if self._transactions.takes(request) else await self._acknowledge(request)
         return self._transactions.begin(self._cleaned(request), await self.targets(request))
 
-    def check(self, request: SipRequest, user: str) -> None:
-        """Raise `SipRefused` for a request that the proxy does not forward (RFC 3261, section 16.3)."""
+    def check(self, request: SipRequest, user: str, contact: Uri | None) -> None:
+        """Raise `SipRefused` for a request that the proxy does not forward (RFC 3261, section 16.3).
+
+        `user` and `contact` are those that the client has registered.
+        """
         if request.start.rpartition(" ")[2].upper() != "SIP/2.0":
             raise SipRefused("bad_sip_version")
         if request.uri.scheme != "sip":
@@ -64,7 +66,8 @@ class Proxy:
             raise SipRefused("loop")
         if any(map(str.strip, request.values("proxy-require"))):
             raise SipRefused("bad_extension", unsupported=", ".join(request.values("proxy-require")))
-        if request.sender.uri.user != user:
+        by_contact = is_by_contact(request) and contact is not None and request.sender.uri.place == contact.place
+        if request.sender.uri.user != user and not by_contact:
             raise SipRefused("wrong_from")
 
     def respond(self, response: SipResponse) -> bool:
@@ -77,10 +80,10 @@ class Proxy:
 
     async def targets(self, request: SipRequest) -> Sequence[str]:
         """Return the peers that a request is for; raise `SipRefused` (`no_such_user`, `loop`) or `no_such_peer`."""
-        known = self._contacts.get(_fingerprint(request.call, request.uri))
-        if known is not None:
-            return [known]
         found = await self._location.contact(request.uri)
+        known = self._contacts.get(_fingerprint(request.call, request.uri))
+        if not found and known is not None:
+            return [known]
         if not found and request.to.tag:
             found = await self._of_call(request)
         if not found:
@@ -99,13 +102,20 @@ class Proxy:
         return [device] if device in found else found
 
     async def _cancel(self, request: SipRequest) -> int:
-        if self._transactions.cancel(request):
+        """Answer a CANCEL, and forward it; raises `SipRefused` (`no_such_transaction`), or an error of the look-up."""
+        if self._transactions.is_open(request):
+            self._outlet.to_client(reply(request, 200))
+            self._transactions.cancel(request)
             return 0
         # The worker that forwarded the INVITE has stopped; the branches follow from the request.
-        targets = await self.targets(request)
+        try:
+            targets = await self.targets(request)
+        except Refused:
+            raise SipRefused("no_such_transaction") from None
+        self._outlet.to_client(reply(request, 200))
+        forwarded = self._cleaned(request).forwarded().only(_no_via)
         for target in targets:
-            via = self._seal.value(request, self._outlet.peer, target)
-            self._outlet.to_peer(target, request.forwarded().only(_no_via).with_via(via))
+            self._outlet.to_peer(target, forwarded.with_via(self._seal.value(request, self._outlet.peer, target)))
         return len(targets)
 
     async def _acknowledge(self, request: SipRequest) -> int:
@@ -167,6 +177,16 @@ class Proxy:
             self._contacts.move_to_end(key)
             if len(self._contacts) > _MOST_CONTACTS:
                 self._contacts.popitem(last=False)
+
+
+def is_by_contact(request: SipRequest) -> bool:
+    """Return whether a client may have its contact in the From of a request.
+
+    The target of an attended transfer has been called by its contact, which is its name in that call (RFC 3891). A
+    client finds a call by its tags, so such a From is nobody's name; but JsSIP shows that of a MESSAGE in no call.
+    """
+    within = bool(request.to.tag) and request.method != "MESSAGE"
+    return within and request.sender.uri.host.endswith(".invalid")
 
 
 def _fingerprint(call: str, contact: Uri) -> bytes:

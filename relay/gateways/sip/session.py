@@ -205,10 +205,8 @@ class SipSession(SipOutlet):
         binding = self._registrar.binding
         if binding is None:
             raise SipRefused("not_registered")
-        self._proxy.check(request, binding.user)
-        if request.method == "CANCEL":
-            self.to_client(reply(request, 200))
-        elif request.method == "MESSAGE" and await self._carry_text(request):
+        self._proxy.check(request, binding.user, binding.contact)
+        if request.method == "MESSAGE" and await self._carry_text(request):
             return
         branches = await self._proxy.forward(request)
         # The request itself has been counted.

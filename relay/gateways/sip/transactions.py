@@ -161,6 +161,10 @@ class ClientTransactions:
             self._end(transaction, branch, response.without_via())
         return True
 
+    def is_open(self, request: SipRequest) -> bool:
+        """Return whether a request is under way, or the one that a CANCEL is for."""
+        return request.transaction in self._open
+
     def cancel(self, request: SipRequest) -> bool:
         """Cancel an INVITE that rings; False if it is not known here."""
         transaction = self._open.get(request.transaction)

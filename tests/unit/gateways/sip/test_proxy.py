@@ -53,14 +53,14 @@ def request(method: str = "INVITE", uri: str = "sip:bob@x", *more: str, hops: in
 )
 def test_requests_that_are_not_forwarded(bad: SipRequest, code: str) -> None:
     with pytest.raises(SipRefused) as refused:
-        Case().proxy.check(bad, "alice")
+        Case().proxy.check(bad, "alice", None)
     assert refused.value.code == code
 
 
 def test_the_sender_is_the_registered_user() -> None:
-    Case().proxy.check(request(), "alice")
+    Case().proxy.check(request(), "alice", None)
     with pytest.raises(SipRefused):
-        Case().proxy.check(request(), "bob")
+        Case().proxy.check(request(), "bob", None)
 
 
 async def test_targets() -> None:
@@ -97,7 +97,8 @@ async def test_a_cancel_after_a_change_of_worker_follows_the_invite() -> None:
     invite = request("INVITE", "sip:bob@x", branch="z9hG4bK1", call="1")
     before, after = Case(bob=["bob"]), Case(bob=["bob"])
     await before.proxy.forward(invite)
-    text = invite.encode().replace(b"INVITE", b"CANCEL")
+    secret = b"\r\nAuthorization: Bearer a.secret.token\r\nP-Asserted-Identity: <sip:boss@x>\r\nCSeq"
+    text = invite.encode().replace(b"INVITE", b"CANCEL").replace(b"\r\nCSeq", secret)
     message = read_message(text)
     assert isinstance(message, SipRequest)
     await after.proxy.forward(message)
@@ -106,6 +107,10 @@ async def test_a_cancel_after_a_change_of_worker_follows_the_invite() -> None:
     assert peer == "bob"
     assert cancelled.via == sent.via
     assert cancelled.values("via") == sent.values("via")[:1]
+    # The fields that are for the relay stay here, as those of an INVITE.
+    assert b"secret" not in cancelled.encode()
+    assert b"boss" not in cancelled.encode()
+    assert after.wires.statuses == [200]
 
 
 async def test_a_client_asserts_no_identity_beside_its_from() -> None:

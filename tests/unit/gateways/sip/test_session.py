@@ -63,6 +63,51 @@ async def test_a_call(enter: Enter) -> None:
     assert (await alice.final(bye)).status == 481
 
 
+async def test_the_target_of_an_attended_transfer_hangs_up(enter: Enter) -> None:
+    """SIP.js has the target's Contact in Refer-To: within the new call, that is the target's name."""
+    carol, bob = await enter("carol"), await enter("bob")
+    invite = await bob.send("INVITE", carol.contact, to=f"<{carol.contact}>", more=(f"Contact: <{bob.contact}>",))
+    received = await carol.heard("INVITE")
+    await carol.answer(received, 200, tag="t")
+    assert (await bob.final(invite)).status == 200
+    carol.called = carol.contact
+    call, to = invite["call-id"], f"{bob.address};tag=f"
+    for number, method in enumerate(("INFO", "BYE"), 1):
+        sent = await carol.send(method, bob.contact, to=to, call=call, tag="t", number=number)
+        await bob.answer(await bob.heard(method), 200)
+        assert (await carol.final(sent)).status == 200
+    # Outside a call it is a name that nobody has registered, and in a MESSAGE it would be shown.
+    for method, receiver in (("OPTIONS", bob.address), ("MESSAGE", to)):
+        assert (await carol.ask(method, bob.contact, to=receiver)).code == "wrong_from"
+    carol.called = bob.contact
+    assert (await carol.ask("BYE", bob.contact, to=to, call=call, tag="t", number=3)).code == "wrong_from"
+
+
+async def test_a_contact_is_found_where_it_is_registered_now(worker: Worker, enter: Enter) -> None:
+    """The device was away, and another one has its place."""
+    alice, bob = await enter("alice"), await enter("bob")
+    invite, received = await ring(alice, bob)
+    await bob.answer(received, 200, tag="t")
+    await alice.next()
+    bob.lose(1000)
+    await until_members(worker, "calls", {"alice": False})
+    second = await enter("bob")
+    back = await enter("bob", contact=bob.contact, registration=bob.registration)
+    assert (second.session.peer, back.session.peer[:4]) == ("bob", "bob;")
+    bye = await alice.send("BYE", bob.contact, to=invite["to"] + ";tag=t", call=invite["call-id"], number=2)
+    await back.answer(await back.heard("BYE"), 200)
+    assert (await alice.final(bye)).status == 200
+
+
+async def test_a_cancel_of_no_request_is_answered_once(enter: Enter) -> None:
+    alice = await enter("alice")
+    for uri in ("sip:nobody@localhost", "sip:x@gone.invalid", "sip:alice@localhost"):
+        sent = await alice.send("CANCEL", uri)
+        assert (await alice.final(sent)).code == "no_such_transaction"
+    await alice.send("OPTIONS", "sip:localhost")
+    assert "OPTIONS" in (await alice.next())["cseq"]
+
+
 # The registrar.
 
 
