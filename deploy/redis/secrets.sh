@@ -17,7 +17,7 @@ client|setname ping select"
 REDIS=10002 RELAY=10001 GRAFANA=472 TURN=10003
 cd /run/relay
 chown "$REDIS:$RELAY" /data
-[ "${1:-}" = new ] && rm -f redis.acl redis_password operator_password admin_token fleet_secret turn_secret
+[ "${1:-}" = new ] && rm -f redis.acl redis_password operator_password replica_password sentinel_password admin_token fleet_secret turn_secret
 
 random() { head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }
 hash() { printf %s "$1" | sha256sum | cut -d ' ' -f 1; }
@@ -34,6 +34,16 @@ keep() { # NAME MODE OWNER < content
 [ -e grafana_password ] || random | keep grafana_password 0400 "$GRAFANA:$GRAFANA"
 [ -e admin_token ] || random | keep admin_token 0400 "$RELAY:$RELAY"
 [ -e turn_secret ] || random | keep turn_secret 0440 "$TURN:$RELAY"
+
+# For deploy/sentinel: the passwords with which replicas and sentinels log in to Redis.
+for name in replica sentinel; do
+    [ -e ${name}_password ] || random | keep ${name}_password 0400 "$REDIS:$REDIS"
+done
+hash_in() { # FILE: this script takes it to read it.
+    chown 0:0 "$1"
+    hash "$(cat "$1")"
+    chown "$REDIS:$REDIS" "$1"
+}
 
 # The file with the rules also keeps the hashes of the passwords. It belongs to Redis, so this script takes it to read it.
 hash_of() { # USER
@@ -58,4 +68,6 @@ keep redis.acl 0400 "$REDIS:$REDIS" <<END
 user default off resetpass ~* &* +@all
 user relay on #$relay ~relay:* &relay:* -@all$(printf ' +%s' $COMMANDS)
 user operator on #$operator ~* &* +@all
+user replica on #$(hash_in replica_password) -@all +psync +replconf +ping
+user sentinel on #$(hash_in sentinel_password) &* -@all +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill
 END

@@ -227,6 +227,25 @@ def test_every_service_is_restricted() -> None:
             assert {"memory", "pids"} <= set(limits), name
 
 
+def test_the_services_of_the_sentinel_variant_are_restricted_as_all_others() -> None:
+    text = (DEPLOY / "sentinel" / "compose.yml").read_text().replace("!override", "")
+    services = yaml.safe_load(text)["services"]
+    sentinels = [services[f"sentinel-{number}"] for number in (1, 2, 3)]
+    for service in sentinels:
+        assert service["read_only"]
+        assert (service["cap_drop"], service["networks"]) == (["ALL"], ["back"])
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert {"memory", "pids"} <= set(service["deploy"]["resources"]["limits"])
+        assert "ports" not in service
+    for name in ("redis-2", "redis-3"):
+        # All else comes from the service that it extends.
+        assert services[name]["extends"] == {"file": "../../docker-compose.yml", "service": "redis"}
+        assert "ports" not in services[name]
+    settings = load({}, services["worker"]["environment"]).settings
+    assert settings.replicas == 1
+    assert "sentinel_username=relay" in settings.redis_url
+
+
 # The bounds of the load balancers are those of the workers behind them.
 
 WORKERS = int(re.findall(r"RELAY_WORKERS:-(\d+)", (ROOT / "docker-compose.yml").read_text())[0])
@@ -344,7 +363,8 @@ def test_every_engine_asks_for_readiness_and_liveness() -> None:
 # Secrets.
 
 SECRETS = {
-    "redis.acl", "redis_password", "operator_password", "admin_token", "fleet_secret", "turn_secret", "grafana_password"
+    "redis.acl", "redis_password", "operator_password", "replica_password", "sentinel_password", "admin_token",
+    "fleet_secret", "turn_secret", "grafana_password",
 }  # fmt: skip
 
 
