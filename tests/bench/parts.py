@@ -20,9 +20,11 @@ import hiredis
 import uvloop
 
 from relay.backend.redis.bus import RedisBus
+from relay.backend.redis.client import RedisClient
 from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.connection import RedisConnection, pack
 from relay.backend.redis.keys import Keys
+from relay.backend.redis.line import Line
 from relay.backend.redis.scripts import PUBLISH
 from relay.config import Settings
 from relay.gateways.base.join_request import CodecPair
@@ -67,7 +69,7 @@ class Nowhere:
     def set_write_buffer_limits(self, high: int) -> None: ...
 
 
-class Line:
+class Socket:
     """The parts of a redis-py connection that `RedisConnection` uses."""
 
     def __init__(self) -> None:
@@ -83,12 +85,14 @@ class Stage:
         self.worker = Worker(Settings(redis_url="redis://localhost:1", **rates))
         bus = self.worker._parts.backend.bus
         assert isinstance(bus, RedisBus)
+        assert isinstance(bus._lines, Line)
+        assert isinstance(bus._client, RedisClient)
         self.bus, self.client = bus, bus._client
         self.client._loop = asyncio.get_running_loop()
-        self.client.clock = RedisClock(self.client._loop.time, timeout=5)
-        self.link = RedisConnection(Line(), lambda replies: self.client._pending.resolve(replies), lambda: None)  # type: ignore[arg-type]
+        self.client._clock = RedisClock(self.client._loop.time, timeout=5)
+        self.link = RedisConnection(Socket(), lambda replies: self.client._pending.resolve(replies), lambda: None)  # type: ignore[arg-type]
         self.client._connection = self.link
-        self.ear = RedisConnection(Line(), bus._subscriber._receive, lambda: None)  # type: ignore[arg-type]
+        self.ear = RedisConnection(Socket(), bus._lines.subscriber._receive, lambda: None)  # type: ignore[arg-type]
         limits = WireLimits(1 << 20, 1 << 16, Keepalive(KeepaliveTiming(1000, 1000, 1000)), Throttle(), set())
         self.members = [self._member(f"bench{i // MEMBERS}", f"peer{i:012}", limits) for i in range(ROOMS * MEMBERS)]
         self.seq = {member.room: PLACE.seq for member, _ in self.members}

@@ -169,7 +169,7 @@ async def test_only_occupants_read_the_names_of_a_room(worker: Worker) -> None:
     await worker.rules.change("room", RuleChange(password="secret"), by="")
     eve = await Stream(worker).log_in()
     await eve.send(presence("eve"))
-    assert code((await eve.until("error"))[-1]) == "wrong_password"
+    assert code((await eve.until("error"))[-1]) == "password_required"
     assert await listed(eve) == []
     assert await listed(ann) == [f"{ROOM}/ann"]
 
