@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from relay.gateways.websync.channels import is_ordinary
-from relay.model.events import PresenceChange, PresenceList, Present, Welcome
+from relay.model.events import PresenceChange, PresenceList, Roster, Welcome
 from relay.model.names import unescape
 
 _NO_RECORDS: Final = b"{}"
@@ -112,7 +112,7 @@ class OtherMembers:
     def apply(self, event: PresenceChange | PresenceList) -> Iterator[SubscriberChange]:
         """Apply an event of the room, and return the changes of subscribers that it means."""
         if isinstance(event, PresenceList):
-            yield from self._replace(event.roster.members)
+            yield from self._replace(event.roster)
             return
         for peer in event.left:
             yield from self._set(peer, None)
@@ -121,10 +121,12 @@ class OtherMembers:
         for peer in event.changed:
             yield from self._set(peer, event.info.get(peer, b""))
 
-    def _replace(self, members: "tuple[Present, ...] | Any") -> Iterator[SubscriberChange]:
-        infos = {one.peer: one.info for one in members}
-        for peer in [peer for peer in self._infos if peer not in infos]:
-            yield from self._set(peer, None)
+    def _replace(self, roster: Roster) -> Iterator[SubscriberChange]:
+        infos = {one.peer: one.info for one in roster.members}
+        # Those that a list leaves out are in a large room still.
+        if len(infos) >= roster.count:
+            for peer in [peer for peer in self._infos if peer not in infos]:
+                yield from self._set(peer, None)
         for peer, info in infos.items():
             yield from self._set(peer, info)
 

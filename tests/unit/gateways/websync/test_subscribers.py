@@ -80,6 +80,14 @@ def test_a_list_replaces_the_known_subscribers() -> None:
     assert [(one.peer, one.subscribes) for one in told] == [("ann", False), ("carl", True)]
 
 
+def test_a_list_that_is_cut_says_of_nobody_that_it_has_left() -> None:
+    known = others(Present("ann", info=CHAT), Present("ben", info=NOWHERE))
+    members = (Present("ben", info=CHAT), Present("carl", info=CHAT))
+    told = [*known.apply(PresenceList("r", Roster(150, members, ID)))]
+    assert [(one.peer, one.subscribes) for one in told] == [("ben", True), ("carl", True)]
+    assert [*known.apply(changed(left=["ann"]))] == [SubscriberChange("ann", "/chat", b'{"k":"v"}', subscribes=False)]
+
+
 def test_a_member_that_is_not_known_has_no_channels() -> None:
     known = others(Present("ann", info=CHAT))
     assert known.subscriber("ann").channels == ("/chat",)
