@@ -116,8 +116,18 @@ class RoomTrees:
         if local is not None and frames > 1:
             self._fan_out.count(local, frames - 1)
 
-    async def prepare(self, member: Member, prepared: Prepared) -> None:
-        """Record the changes for the end of a member's connection, instead of those before; raises `Replaced` too."""
+    async def prepare(self, member: Member, prepared: Prepared, *, grown: int = 0) -> None:
+        """Record the changes for the end of a member's connection, instead of those before; raises as `write` does.
+
+        They have `grown` by so many bytes of values, which count as written by the client's address.
+        """
+        if grown and self._written.of(member.address).is_used_up:
+            raise Refused("too_many_tree_bytes")
+        await self._record(member, prepared)
+        if grown:
+            self._written.of(member.address).use(grown)
+
+    async def _record(self, member: Member, prepared: Prepared) -> None:
         if await self._trees.prepare(member.room, self._writer(member), prepared, ttl=self._ttl):
             return
         await self._announcer.announce([member])

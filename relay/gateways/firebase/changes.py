@@ -56,10 +56,12 @@ class Disconnects:
     `until` is the end of its rights (Unix time in ms, 0 for never).
     """
 
-    __slots__ = ("_rooms", "until")
+    __slots__ = ("_counted", "_rooms", "until")
 
     def __init__(self) -> None:
         self._rooms: dict[str, dict[str, TreeChange]] = {}
+        # The bytes of values in the changes of each room that have counted for the client's address.
+        self._counted: dict[str, int] = {}
         self.until = 0
 
     def changes(self, room: str) -> list[TreeChange]:
@@ -69,6 +71,26 @@ class Disconnects:
     def rooms(self) -> list[str]:
         """Return the rooms with changes."""
         return [room for room, prepared in self._rooms.items() if prepared]
+
+    def copy(self) -> "Disconnects":
+        """Return a copy, to go back to if the changes cannot be recorded."""
+        found = Disconnects()
+        found.take_from(self)
+        return found
+
+    def take_from(self, other: "Disconnects") -> None:
+        """Have the changes of another one, in place of the own ones."""
+        self._rooms = {room: dict(prepared) for room, prepared in other._rooms.items()}
+
+    def uncounted(self, room: str) -> int:
+        """Return the bytes of values in the changes of a room beyond those that have counted."""
+        written = sum([change.written_size for change in self._rooms.get(room, {}).values()])
+        return max(0, written - self._counted.get(room, 0))
+
+    def count(self, room: str, size: int) -> None:
+        """Note that so many bytes more have counted."""
+        if size:
+            self._counted[room] = self._counted.get(room, 0) + size
 
     def put(self, changes: Sequence[tuple[TreePlace, TreeChange]]) -> None:
         """Prepare changes, instead of those at their paths and below; raises `Refused` (`too_many_disconnects`)."""
@@ -89,4 +111,5 @@ class Disconnects:
 
     def take(self, room: str) -> list[TreeChange]:
         """Return the changes of a room, and forget them."""
+        self._counted.pop(room, None)
         return [*self._rooms.pop(room, {}).values()]

@@ -233,6 +233,17 @@ class TreeRequests:
         await self._port.check(Right.PUBLISH, place.room)
         if has_increments(asked.value):
             raise Refused("bad_value", "an increment cannot wait for the end of a connection")
+        before = self._disconnects.copy()
+        try:
+            self._change_prepared(place, asked)
+            await self._port.pay(sum([change.work for change in self._disconnects.changes(place.room)]))
+            await self._record(place.room)
+        except Refused:
+            # A change that is refused is not made at the end either.
+            self._disconnects.take_from(before)
+            raise
+
+    def _change_prepared(self, place: TreePlace, asked: Asked) -> None:
         if asked.action == "oc":
             self._disconnects.cancel(place)
         elif asked.action == "o":
@@ -242,8 +253,6 @@ class TreeRequests:
             children = [(self._places_below(place, key), value) for key, value in asked.value.items()]
             changes = [(one, set_change(self._places, one, value, shareable=False)) for one, value in children]
             self._disconnects.put(changes)
-        await self._port.pay(sum([change.work for change in self._disconnects.changes(place.room)]))
-        await self._record(place.room)
 
     def _places_below(self, place: TreePlace, path: str) -> TreePlace:
         text = self._places.text(place.room, place.path)
@@ -264,7 +273,9 @@ class TreeRequests:
         changes = self._disconnects.changes(room)
         member = await self._enter(room) if changes else self._port.current(room)
         if member is not None:
-            await self._worker.trees.prepare(member, Prepared(changes, self._disconnects.until))
+            grown = self._disconnects.uncounted(room)
+            await self._worker.trees.prepare(member, Prepared(changes, self._disconnects.until), grown=grown)
+            self._disconnects.count(room, grown)
 
 
 def _value(part: TreePart, place: TreePlace) -> bytes:

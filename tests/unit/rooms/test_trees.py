@@ -146,6 +146,9 @@ async def test_an_address_writes_so_many_bytes_and_may_remove_more(world: World,
     await trees.write_from_outside("other", value, "b", "10.0.0.2")
     await trees.write(member, TreeChange([PathWrite("a", {})], set_envelope("a", None)))
     assert await leaves(trees) == []
+    with pytest.raises(Refused, match="too_many_tree_bytes"):
+        await trees.prepare(member, Prepared([value]), grown=value.written_size)
+    await trees.prepare(member, Prepared([]))
 
 
 async def test_changes_that_take_redis_long_are_made_one_after_the_other(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from relay.backend.memory.trees import MemoryTrees
+from relay.config import Settings
 from relay.gateways.base.join_request import JoinRequest
 from relay.gateways.firebase.session import FirebaseSession
 from relay.model.codec import Frame
@@ -144,6 +145,24 @@ async def test_each_read_of_a_value_counts_against_the_rates(
     monkeypatch.setattr(FirebaseSession, "pay", pay)
     assert await page.ask(action, "/room/x", **body) == status
     assert least <= sum(paid) < 3 * (least or 1)
+
+
+async def test_prepared_values_count_once_for_the_address_and_a_refused_change_is_never_made() -> None:
+    async with Worker(Settings(address_tree_bytes=65_536, message_rate=10_000)) as worker:
+        page = await Page(worker).start()
+        for _ in range(10):
+            # Instead of each other: one of them is written at the end.
+            assert await page.ask("o", "/room/x", d="x" * 8000) == "ok"
+        pages = [await Page(worker).start() for _ in range(9)]
+        statuses = [await one.ask("o", "/room/y", d="y" * 8000) for one in pages]
+        assert statuses == ["ok"] * 8 + ["too_many_tree_bytes"]
+        assert await pages[-1].ask("o", "/room/y", d=None) == "ok"
+        assert await pages[-1].ask("om", "/room", d={"z": "z"}) == "too_many_tree_bytes"
+        pages[-1].session.disconnected(1006, None)
+        async with asyncio.timeout(5):
+            while (await worker.roster("room")).count > 9:
+                await asyncio.sleep(0)
+        assert (await worker.trees.read("room", "")).leaves == []
 
 
 # Bad input.
