@@ -47,6 +47,14 @@ class Node(RedisServer):
         with redis.Redis(port=self.port, decode_responses=True) as client:
             return client.execute_command("CLUSTER " + str(words[0]), *words[1:])
 
+    def wait_to_lead(self) -> None:
+        """Return when the node is a master."""
+        deadline = time.monotonic() + 30
+        with self.client as client:
+            while client.info("replication")["role"] != "master":
+                assert time.monotonic() < deadline, "the replica does not become the master"
+                time.sleep(0.02)
+
     def info(self) -> dict[str, str]:
         """The answer to `CLUSTER INFO`."""
         with redis.Redis(port=self.port, decode_responses=True) as client:
@@ -62,6 +70,7 @@ class Cluster:
     """`masters`, and `replicas` with one for each master, or none; `url` is for the relay."""
 
     def __init__(self, masters: int = 3, *, replicas: bool = False, persistent: bool = False) -> None:
+        self._persistent = persistent
         self.masters = [Node(persistent=persistent) for _ in range(masters)]
         self.replicas = [Node(persistent=persistent) for _ in self.masters] if replicas else []
 
@@ -103,6 +112,15 @@ class Cluster:
     def introduce(self, node: Node) -> None:
         """Have a node meet the first one, by which it learns of all."""
         node.ask("MEET", "127.0.0.1", self.masters[0].port, self.masters[0].bus_port)
+
+    def grow(self) -> Node:
+        """Add a master without slots, and return it when all nodes know it."""
+        new = Node(persistent=self._persistent)
+        new.start()
+        self.masters.append(new)
+        self._introduce_all()
+        self._until(lambda node: node.info()["cluster_state"] == "ok")
+        return new
 
     def owner(self, slot: int, *, asked: Node | None = None) -> Node:
         """The master that has a slot, as a living node knows."""

@@ -15,6 +15,7 @@ from tests.chaos.crowd import MEMBERS, Crowd
 from tests.chaos.members import SLOW
 from tests.chaos.network import Network
 from tests.chaos.sentinel_network import View
+from tests.clusters import Cluster
 from tests.fleet import RedisServer, Relay, eventually
 from tests.sentinels import SentinelSet
 
@@ -45,6 +46,8 @@ class Post:
     view: View | None = None
     """The worker's view of sentinels and their servers, if it finds the master by them."""
     environment: dict[str, str] = field(default_factory=dict)
+    cluster: Cluster | None = None
+    """The cluster, if Redis is one; the worker reaches its nodes without a network between."""
 
     settings: dict[str, Any] = field(default_factory=dict)
     spare: tuple[Network, Relay] | None = None
@@ -54,7 +57,8 @@ class Post:
         self.relay = self._new(self.back, port)
 
     def _new(self, back: Network, port: int = 0) -> Relay:
-        url = self.view.url if self.view else redis_user.url(back.port)
+        place = self.view or self.cluster
+        url = place.url if place else redis_user.url(back.port)
         return Relay(redis_url=url, port=port, environment=self.environment, **self.settings)
 
     @property
@@ -96,7 +100,7 @@ class Post:
 class Arena(Crowd):
     """The workers (`posts`), `redis`, and the crowd; `homes` are the workers on which members joined first.
 
-    With `sentinels`, workers use the master that these watch, and not `redis`.
+    With `sentinels`, workers use the master that these watch, and with a `cluster` its masters, and not `redis`.
 
     Each context that enters `stack` ends with the arena.
     """
@@ -107,6 +111,7 @@ class Arena(Crowd):
         super().__init__(seed)
         self.redis = RedisServer(persistent=True)
         self.sentinels: SentinelSet | None = None
+        self.cluster: Cluster | None = None
         self.stack = AsyncExitStack()
         self._http = httpx.AsyncClient(timeout=STARTED)
         self.posts: list[Post] = []
@@ -179,10 +184,12 @@ async def arena(
     kinds: Sequence[str] = (),
     slow: float = SLOW,
     replicas: int = 0,
+    masters: int = 0,
 ) -> AsyncIterator[Arena]:
     """An arena with all members joined; the last worker runs with `fake_time` in its environment.
 
-    With `replicas`, a master has so many, and sentinels watch it. `settings` are those that differ from `SETTINGS`,
+    With `replicas`, a master has so many, and sentinels watch it; with `masters`, they are those of a
+    cluster. `settings` are those that differ from `SETTINGS`,
     `kinds` the clients of a room, if they are not those of `Arena`; each gives an attempt up after `slow` seconds.
     """
     field_ = Arena(seed)
@@ -192,7 +199,11 @@ async def arena(
         stack.callback(field_.redis.close)
         stack.push_async_callback(field_.close_http)
         field_.redis.start()
-        if replicas:
+        if masters:
+            field_.cluster = Cluster(masters, replicas=bool(replicas), persistent=True)
+            stack.callback(field_.cluster.close)
+            await asyncio.to_thread(field_.cluster.start)
+        elif replicas:
             field_.sentinels = SentinelSet(replicas, safe=True)
             stack.callback(field_.sentinels.close)
             await field_.sentinels.start()
@@ -203,6 +214,8 @@ async def arena(
             post = Post(back, front, environment=environment, settings={**SETTINGS, **settings})
             if field_.sentinels is not None:
                 post.view = await View(field_.sentinels).open(stack)
+            if field_.cluster is not None:
+                post.cluster = field_.cluster
             post.launch()
             front.target = post.relay.port
             field_.posts.append(post)

@@ -26,7 +26,8 @@ class Fault:
     and are `excused` for that. `settings` of the workers and `kinds` of clients are those that the fault needs. Clients
     give an attempt up after `slow` seconds. `pauses` are the seconds for which a client may wait between two attempts
     when the fault ends, because many before them have failed. With `replicas`, sentinels watch a master that has so
-    many. A fault that is `durable` loses no acknowledged message, also if clients are excused.
+    many. With `masters`, Redis is a cluster of so many, each with a replica if
+    there are `replicas`. A fault that is `durable` loses no acknowledged message, also if clients are excused.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Fault:
     pauses: float = 0.0
     slow: float = SLOW
     replicas: int = 0
+    masters: int = 0
     durable: bool = False
 
 

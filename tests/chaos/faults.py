@@ -15,6 +15,25 @@ from tests.chaos.attempt_faults import (
     park_at_worker,
     race_attempts,
 )
+from tests.chaos.cluster_faults import (
+    SAFE as SAFE_SHARD,
+)
+from tests.chaos.cluster_faults import (
+    STAYS,
+    add_node,
+    kill_connections,
+    lose_shard,
+    move_slots,
+)
+from tests.chaos.cluster_faults import (
+    kill_master as kill_shard,
+)
+from tests.chaos.cluster_faults import (
+    pause_master as pause_shard,
+)
+from tests.chaos.cluster_faults import (
+    restart_all as restart_masters,
+)
 from tests.chaos.fault import CUT, LONG, SHORT, Fault, counted, touched, wait
 from tests.chaos.gateway_faults import (
     BOSH,
@@ -369,6 +388,23 @@ FAULTS = (
     Fault("quiet room past history-ttl", stay_quiet, settings=QUIET),
     Fault("locked rooms, FLUSHALL", flush_locked_rooms, forgets=True, kinds=("relay.client",)),
     Fault("locked rooms, older data", unlock_by_older_data, forgets=True, kinds=("relay.client",)),
+    *(
+        Fault(f"cluster: {name}", strike, settings=STAYS, pauses=2, masters=3)
+        for name, strike in (
+            ("slots moved under load", move_slots),
+            ("a fourth master", add_node),
+            ("connections killed", kill_connections),
+            ("a master lost and back", lose_shard),
+        )
+    ),
+    *(
+        Fault(f"cluster: {name}", strike, settings=SAFE_SHARD, pauses=PAUSES, masters=3, replicas=1, durable=True)
+        for name, strike in (
+            ("master killed", kill_shard),
+            ("master paused past the failover", pause_shard),
+            ("rolling restart of all masters", restart_masters),
+        )
+    ),
     *(
         Fault(f"Sentinel: {name}", strike, settings=settings, pauses=PAUSES, replicas=2, durable=True)
         for name, strike, settings in (

@@ -145,6 +145,7 @@ async def play(fault: Fault, *, seed: int, rooms: int, rate: float) -> Outcome:
                 kinds=fault.kinds,
                 slow=fault.slow,
                 replicas=fault.replicas,
+                masters=fault.masters,
             ) as field,
             Guests(field, number=max(6, rooms // 5)) as guests,
         ):

@@ -105,7 +105,7 @@ class RedisPresence:
             while not place.reachable:
                 # A command that waits for a connection is written before the run of Redis is known. This one could make
                 # a member where the next run does not have the rules yet.
-                await place.call("TIME")
+                await place.call("EXISTS", self._keys.of_room(attempt.room)[0])
             await self._registration.prepare(attempt.room)
             lease = str(self._lease)
             reply = await self._run_join(attempt, lease, wait)

@@ -280,8 +280,8 @@ class ClusterClient:
         masters = {shard.address for shard in topology.shards}
         for address in [address for address in self.nodes if address not in masters]:
             self._give_up(self.nodes.pop(address), lives=address in topology.nodes)
-        if before is not None:
-            log.warning("the Redis cluster has changed: %d masters, before %d", len(masters), len(before.shards))
+        if before is not None and masters != {shard.address for shard in before.shards}:
+            log.warning("the Redis cluster has other masters: %d, before %d", len(masters), len(before.shards))
         for watcher in self._watchers:
             watcher()
 

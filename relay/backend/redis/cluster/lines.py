@@ -177,7 +177,9 @@ class ClusterLines:
                 continue
             line, probe = self._lines.get(node.address), self._probe_of(node)
             if line is None:
-                line = self._lines[node.address] = self._make_line(node, probe, self._moved)
+                address = node.address
+                line = self._make_line(node, probe, lambda slot, address=address: self._lost_at(slot, address))  # type: ignore[misc]
+                self._lines[address] = line
                 line.deliver(self._on_arrivals)
                 line.open()
             line.probe_on(probe)
@@ -189,6 +191,12 @@ class ClusterLines:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         self._settle()
+
+    def _lost_at(self, slot: int, address: Address) -> None:
+        """Take the channels of a slot away from a node that has said that it does not have the slot."""
+        # An answer to an earlier command may come when they have gone elsewhere already.
+        if (line := self._where.get(slot)) is not None and line is self._lines.get(address):
+            self._moved(slot)
 
     def _moved(self, slot: int) -> None:
         """Take the channels of a slot away from their node, which does not have it."""

@@ -105,7 +105,7 @@ class Slot(RedisPlace):
     @property
     def reachable(self) -> bool:
         """Whether commands reach the node, as far as is known."""
-        return self._client is not None and self._client.reachable and not self._paused
+        return self._client is not None and self._client.reachable
 
     @property
     def era(self) -> int:

@@ -114,6 +114,13 @@ async def test_channels_that_a_node_has_lost_are_tried_until_the_topology_is_kno
     desk.made["a"].on_moved(5)
 
 
+async def test_a_late_answer_of_the_old_node_does_not_take_channels_from_the_new_one(desk: Desk) -> None:
+    await desk.lines.subscribe([ROOM])
+    await desk.world.become(2, a=(0, 16_300), b=(16_301, 16_383))
+    desk.made["b"].on_moved(AT)
+    assert ROOM in desk.made["a"].channels
+
+
 async def test_a_subscriber_at_a_mute_node_is_refused_in_time_or_confirmed_by_the_next(desk: Desk) -> None:
     desk.made["b"].mute = True
     desk.made["b"].state = BusHealth(False, False, None, "connection refused")

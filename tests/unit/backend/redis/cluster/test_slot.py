@@ -20,6 +20,7 @@ class Link:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.pending: deque[Any] = deque()
+        self.reachable = False
 
     def send(self, command: bytes, done: Any) -> None:
         self.sent.append(command)
@@ -203,6 +204,15 @@ async def test_no_more_commands_are_held_than_may_be() -> None:
     ((name, reply),) = desk.replies
     assert name == "3"
     assert isinstance(reply, Unavailable)
+
+
+async def test_a_paused_slot_is_reachable_so_that_joins_wait_in_its_order() -> None:
+    """A join that finds Redis unreachable asks again and again, at once when a command without a key is answered."""
+    desk = Desk()
+    desk.link("a").reachable = True
+    desk.send("1")
+    desk.link("a").answer(error("TRYAGAIN x"))
+    assert desk.slot.reachable
 
 
 async def test_an_error_of_a_callback_does_not_stop_the_slot() -> None:

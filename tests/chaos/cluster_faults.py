@@ -1,0 +1,127 @@
+"""Faults of a cluster: slots that move, masters that are lost, and connections that end."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+
+from relay.backend.redis.cluster.slots import slot_of_tag
+from tests.chaos.arena import Arena
+from tests.chaos.fault import SHORT, counted, wait
+from tests.clusters import Cluster, Node, follow
+from tests.fleet import eventually
+
+STAYS = {"reconnect_grace": 15.0, "publish_timeout": 3.0}
+"""Settings of workers: members stay while a replica takes over, which takes about 5 s."""
+
+SAFE = {**STAYS, "durability": "replicas=1"}
+"""A message is acknowledged when the replica has it."""
+
+PAUSES = 4
+"""Seconds, with the two of every fault, within which delivery is whole after a new master takes writes."""
+
+
+def _cluster(arena: Arena) -> Cluster:
+    assert arena.cluster is not None
+    return arena.cluster
+
+
+def _slots(arena: Arena) -> Iterator[int]:
+    """The slots of the rooms, in an order of chance."""
+    rooms = sorted(arena.expected)
+    return (slot_of_tag(room) for room in arena.draw.sample(rooms, len(rooms)))
+
+
+async def move_slots(arena: Arena) -> None:
+    """The slots of all rooms go to other masters, one after the other, each with a pause in the middle of its keys."""
+    cluster = _cluster(arena)
+    for slot in _slots(arena):
+        owner = await asyncio.to_thread(cluster.owner, slot)
+        target = arena.draw.choice([node for node in cluster.masters if node is not owner])
+        pause = arena.draw.uniform(0.0, 0.3)
+        await asyncio.to_thread(cluster.move_slot, slot, target, pause=partial(time.sleep, pause))
+    arena.over()
+
+
+async def add_node(arena: Arena) -> None:
+    """A fourth master gets a quarter of the rooms, as when a cluster grows."""
+    cluster = _cluster(arena)
+    new = await asyncio.to_thread(cluster.grow)
+    slots = list(_slots(arena))
+    for slot in slots[: max(1, len(slots) // 4)]:
+        await asyncio.to_thread(cluster.move_slot, slot, new)
+    arena.over()
+
+
+async def kill_master(arena: Arena) -> None:
+    """kill -9 of a master; it comes back when its replica has taken its part."""
+    cluster = _cluster(arena)
+    slot = next(_slots(arena))
+    lost = await asyncio.to_thread(cluster.owner, slot)
+    arena.excused |= arena.members.keys()
+    lost.kill()
+    await cluster.failed_over(slot, lost)
+    arena.over()
+    await wait(arena, SHORT)
+    await asyncio.to_thread(lost.start)
+
+
+async def pause_master(arena: Arena) -> None:
+    """A master that is stopped until its replica has its part, and then executes the commands that workers had sent."""
+    cluster = _cluster(arena)
+    slot = next(_slots(arena))
+    paused = await asyncio.to_thread(cluster.owner, slot)
+    arena.excused |= arena.members.keys()
+    paused.signal(signal.SIGSTOP)
+    await cluster.failed_over(slot, paused)
+    await asyncio.sleep(arena.draw.uniform(0.0, 0.5))
+    paused.signal(signal.SIGCONT)
+    arena.over()
+
+
+async def lose_shard(arena: Arena) -> None:
+    """kill -9 of a master without a replica, which comes back with its data."""
+    cluster = _cluster(arena)
+    lost = await asyncio.to_thread(cluster.owner, next(_slots(arena)))
+    lost.kill()
+    await wait(arena, SHORT)
+    await asyncio.to_thread(lost.start)
+    await eventually(lambda: asyncio.to_thread(lambda: lost.info()["cluster_state"] == "ok"), 30)
+    arena.over()
+
+
+async def restart_all(arena: Arena) -> None:
+    """Each master is killed and started again, one after the other; its replica takes its part and gives it back."""
+    cluster = _cluster(arena)
+    arena.excused |= arena.members.keys()
+    for old, replica in zip(list(cluster.masters), list(cluster.replicas), strict=True):
+        await asyncio.to_thread(_hand_over, old, replica)
+        old.kill()
+        await wait(arena, SHORT)
+        await asyncio.to_thread(old.start)
+        await asyncio.to_thread(follow, old, replica)
+    arena.over()
+
+
+def _hand_over(old: Node, replica: Node) -> None:
+    """Have a replica take the part of its living master."""
+    replica.ask("FAILOVER")
+    replica.wait_to_lead()
+
+
+async def kill_connections(arena: Arena) -> None:
+    """CLIENT KILL: all masters end all connections, three times."""
+    cluster = _cluster(arena)
+    for _ in range(3):
+        for node in cluster.masters:
+            await asyncio.to_thread(_end_connections, node)
+        arena.over()
+        await wait(arena, SHORT)
+    for post in arena.posts:
+        await arena.show("a worker lost no connection", lambda post=post: counted(post, "relay_redis_reconnects_total"))
+
+
+def _end_connections(node: Node) -> None:
+    with node.client as client:
+        client.execute_command("CLIENT", "KILL", "USER", "relay")
