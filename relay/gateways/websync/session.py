@@ -22,6 +22,7 @@ from relay.gateways.websync.replies import connected, not_connected
 from relay.gateways.websync.subscribers import OtherMembers
 from relay.gateways.websync.subscriptions import ClientState
 from relay.model.codec import Encoder, Frame
+from relay.model.commands import Command, GatewayCommand
 from relay.model.errors import ERRORS, REPLACED, CloseReason, Refused, RelayError
 from relay.model.member_info import without_vouched
 from relay.rooms.admissions import Ticket
@@ -31,6 +32,9 @@ IDLE: Final = 30.0
 
 RETRANSMISSION: Final = 2.0
 """Seconds for which a client whose connection was lost keeps its session: browsers send the same request again."""
+
+SETTLING: Final = 5.0
+"""Seconds after its first subscription for which a client that came back keeps the channels that it had before."""
 
 _MOST_FRAMES: Final = 500
 
@@ -42,6 +46,14 @@ _RULES: Final = PollingRules(
     repeated_answers=1,
     frames_per_answer=_MOST_FRAMES,
 )
+
+
+class ForgetChannels(GatewayCommand):
+    """The client has had time to subscribe again to the channels that it had before it came back."""
+
+    __slots__ = ()
+
+    about = "subscribe"
 
 
 class ConnectDialect(NoPosts):
@@ -75,7 +87,7 @@ class WebSyncSession(RequestedSession[Frame]):
     `unseen` is the error because of which the client does not see the other members; None while there is none.
     """
 
-    __slots__ = ("_delivery", "_ends", "_unacknowledged", "place", "unseen")
+    __slots__ = ("_delivery", "_ends", "_settling", "_unacknowledged", "place", "unseen")
 
     def __init__(
         self,
@@ -95,6 +107,7 @@ class WebSyncSession(RequestedSession[Frame]):
         self.unseen: RelayError | None = None
         # The id of the last answer with deliveries that the client has not acknowledged.
         self._unacknowledged = ""
+        self._settling: asyncio.TimerHandle | None = None
 
     @property
     def guard(self) -> Guard | None:
@@ -116,14 +129,43 @@ class WebSyncSession(RequestedSession[Frame]):
         info, before = draft.info(), self.subscriptions
         member = self._rooms.member("")
         self._delivery.subscriptions = draft
-        if info == without_vouched(member.info):
-            return
+        if info != without_vouched(member.info):
+            try:
+                await self._rooms.change_info(info)
+            except BaseException:
+                if self._delivery.subscriptions is draft:
+                    self._delivery.subscriptions = before
+                raise
+        self._settle_later()
+
+    def _settle_later(self) -> None:
+        if self.subscriptions.settles and self._settling is None and not self._ended:
+            self._settling = asyncio.get_running_loop().call_later(SETTLING, self._settle)
+
+    def _settle(self) -> None:
+        self._settling = None
+        if not self._ended:
+            self.execute(ForgetChannels())
+
+    async def _forget_restored(self) -> None:
         try:
-            await self._rooms.change_info(info)
-        except BaseException:
-            if self._delivery.subscriptions is draft:
-                self._delivery.subscriptions = before
-            raise
+            await self.change(self.subscriptions.settled())
+        finally:
+            # If Redis does not answer, the client keeps the channels a while longer.
+            self._settle_later()
+
+    def _execute(self, command: Command) -> None:
+        if isinstance(command, ForgetChannels):
+            self._run_exclusive(self._forget_restored(), command)
+        else:
+            super()._execute(command)
+
+    def end(self, *, goodbye: bool) -> "asyncio.Future[None] | None":
+        """End the session."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        return super().end(goodbye=goodbye)
 
     # Connects.
 

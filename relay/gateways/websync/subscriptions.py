@@ -20,9 +20,9 @@ _NULL: Final = Raw(b"null")
 class ClientState:
     """The state of one client, from its handshake on; a change is made in a `draft` first.
 
-    A client that comes back subscribes again. Until then it is sent everything on the channels that it had, which are
-    in its member info. If the room is so large that this is not listed, it is sent the messages of all channels, and
-    keeps those for which it has no subscription yet.
+    A client that comes back subscribes again, perhaps by one request after the other. Until it is `settled`, it is sent
+    everything on the channels that it had, which are in its member info. If the room is so large that this is not
+    listed, it is sent the messages of all channels, and keeps those for which it has no subscription yet.
     """
 
     __slots__ = ("_channels", "_records", "_restored")
@@ -58,7 +58,20 @@ class ClientState:
             changed[channel] = tags if tag in tags else (*tags, tag)
         if sum(map(len, changed.values())) > most:
             raise Refused("too_many_channels", f"a client has at most {most} subscriptions")
-        self._channels, self._restored = changed, frozenset()
+        self._channels = changed
+        if self._restored:
+            self._restored -= changed.keys()
+
+    @property
+    def settles(self) -> bool:
+        """Whether the client has subscribed again, and has channels from before for which it has not."""
+        return bool(self._channels) and self._restored != frozenset()
+
+    def settled(self) -> Self:
+        """Return a copy with the channels alone for which the client has subscribed."""
+        found = self.draft()
+        found._restored = frozenset()
+        return found
 
     def unsubscribe(self, channels: Iterable[str], tag: str) -> None:
         """Remove subscriptions; those that there are not count as removed."""
@@ -93,6 +106,11 @@ class ClientState:
     def info(self) -> bytes:
         """Return the client's member info; raises `Refused` (`bad_info`) if it is too large."""
         ordinary = {channel: None for channel in self._channels if is_ordinary(channel)}
-        for channel in self._restored or ():
-            ordinary[channel] = None
+        before = dict.fromkeys(self._restored or ())
+        try:
+            return read_info(write_info(ordinary | before, self._records))
+        except Refused:
+            if not (before and self._channels):
+                raise
+        # There is no room for the channels from before beside those that it has now.
         return read_info(write_info(ordinary, self._records))

@@ -4,8 +4,9 @@ import json
 import pytest
 
 from relay.gateways.websync import session
+from relay.gateways.websync.client_ids import client_id
 from relay.model.errors import ERRORS, GOING_AWAY, KICKED, TOKEN_EXPIRED
-from tests.unit.gateways.websync.site import Page, answered, seed, site
+from tests.unit.gateways.websync.site import Page, Site, answered, seed, site
 
 
 async def test_a_connect_waits_for_the_next_message() -> None:
@@ -134,3 +135,30 @@ def test_reasons_that_are_errors_of_the_relay_keep_their_code() -> None:
     for reason in (GOING_AWAY, KICKED):
         assert reason.name not in ERRORS
         assert session.ended(reason).code == "session_ended"
+
+
+async def test_a_client_that_comes_back_keeps_its_channels_while_it_subscribes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A page joins its second channel when it has joined the first one."""
+    async with site() as here:
+        other, before = Page(here), Page(here)
+        await other.join()
+        await before.join()
+        await before.send(before.message("/meta/subscribe", subscription=["/b"]))
+        monkeypatch.setattr(session, "SETTLING", 0.05)
+        again = Page(here)
+        await again.join(before=before)
+        await other.publish(seed("between"), "/b")
+        assert "between" in (await again.hear())[0]["data"]["text"]
+        async with asyncio.timeout(5):
+            while b"/b" in (await own_info(here, again)):
+                await asyncio.sleep(0)
+        await other.publish(seed("late"), "/b")
+        await other.publish(seed("heard"))
+        assert ["heard" in one["data"]["text"] for one in await again.hear()] == [True]
+
+
+async def own_info(here: Site, page: Page) -> bytes:
+    roster = await here.worker.roster("default")
+    return next(one.info for one in roster.members if client_id(one.peer) == page.client)

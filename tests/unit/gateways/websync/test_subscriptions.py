@@ -65,14 +65,29 @@ def test_an_info_that_is_too_large_is_refused() -> None:
         channels.info()
 
 
-def test_a_client_that_comes_back_hears_its_earlier_channels_until_it_subscribes() -> None:
+def test_a_client_that_comes_back_hears_its_earlier_channels_until_it_is_settled() -> None:
     channels = ClientState()
     channels.restore(CHAT, resumed=True)
     assert channels.hears("/chat")
     assert not channels.hears("/fm/subscribers/chat", told=True)
     assert info(channels) == {"channels": ["/chat"], "records": {"k": "v"}}
+    assert not channels.settles
     channels.subscribe(["/other"], "", 10)
-    assert (channels.hears("/chat"), channels.hears("/other")) == (False, True)
+    assert (channels.hears("/chat"), channels.hears("/other")) == (True, True)
+    assert info(channels)["channels"] == ["/other", "/chat"]
+    assert channels.settles
+    settled = channels.settled()
+    assert (settled.hears("/chat"), settled.hears("/other"), settled.settles) == (False, True, False)
+    assert info(settled)["channels"] == ["/other"]
+    channels.subscribe(["/chat"], "", 10)
+    assert not channels.settles
+
+
+def test_earlier_channels_do_not_keep_a_client_from_subscribing() -> None:
+    channels, before, after = ClientState(), *([f"/{one}{n}".ljust(120, "x") for n in range(5)] for one in "ab")
+    channels.restore(json.dumps({"websync": {"channels": before}}).encode(), resumed=True)
+    channels.subscribe(after, "", 10)
+    assert info(channels)["channels"] == after
 
 
 def test_one_whose_info_is_not_known_hears_every_message() -> None:
