@@ -168,6 +168,9 @@ async def test_today_get_and_increments(pair: tuple[Relay, Relay], open_page: Op
     await ann.do("set", "room1/count", value="$add")
     await bob.do("update", "room1", value={"count": "$add", "other": 1})
     assert await ann.do("get", "room1/count") == 4
+    # The SDK sends the key as the page writes it.
+    await bob.do("update", "room1", value={"/count": "$add"})
+    assert await ann.do("get", "room1/count") == 6
 
 
 async def test_two_pages_that_claim_a_place_do_not_both_win(
