@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
+from relay.gateways.xmpp.codec import Stanza
 from relay.model.checkpoints import Kept
 from relay.model.codec import Frame
 from relay.model.envelope import BEFORE_ALL, MessageId
@@ -75,6 +76,7 @@ class _Stored(Struct, array_like=True, frozen=True):
     handled: _Count
     written: _Count
     acknowledged: _Count
+    asked: tuple[str, ...]
     places: Sequence[RoomReached]
     runs: Sequence[_Run]
 
@@ -83,6 +85,7 @@ class Checkpoint(Struct, frozen=True):
     """A stream when `written` stanzas were written and `handled` ones of the client served.
 
     The client had acknowledged `acknowledged` of them, and `entries` are the others. `subject` is that of its token.
+    `asked` are the fingerprints of its IQs that occupants had not answered.
     """
 
     user: str
@@ -94,6 +97,7 @@ class Checkpoint(Struct, frozen=True):
     acknowledged: int
     places: Sequence[RoomReached]
     entries: Sequence[Entry]
+    asked: tuple[str, ...] = ()
 
     def positions(self, number: int) -> dict[str, MessageId]:
         """Return for each room the id up to which everything is among the first `number` stanzas."""
@@ -151,12 +155,16 @@ def _entries(stored: _Stored, texts: Mapping[int, bytes]) -> Iterator[Entry]:
 
 
 class Missed(Struct, frozen=True):
-    """A stanza that the client has not got: its frame, and where the room was then, `BEFORE_ALL` if it is of none."""
+    """A stanza that the client has not got: its frame, and where the room was then, `BEFORE_ALL` if it is of none.
+
+    `stanza` is that of an event that was not delivered before, None for one that was written already.
+    """
 
     frame: Frame
     room: str = ""
     id: MessageId = BEFORE_ALL
     logged: bool = False
+    stanza: Stanza | None = None
 
 
 def missed(
@@ -191,7 +199,8 @@ def _missed_entry(entry: Entry, replayed: Sequence[Missed]) -> Missed | None:
     if entry.text:
         # The namespace is that of every stanza.
         return Missed(Frame(entry.text.encode()), entry.room, entry.id)
-    return next((one for one in replayed if one.logged and one.id == entry.id), None)
+    found = next((one for one in replayed if one.logged and one.id == entry.id), None)
+    return None if found is None else structs.replace(found, stanza=None)
 
 
 def _skip(stanzas: list[Missed], count: int, reached: dict[str, MessageId]) -> bool:

@@ -76,7 +76,8 @@ class FramingFrame(Frame):
 class Stanza(NamedTuple):
     """A stanza that an event causes. `peer` is the occupant from which it comes.
 
-    `kind` is the type of an IQ, which has an `id`, or tells a presence; "" for a message.
+    `kind` is the type of an IQ, which has an `id`, or tells a presence; "" for a message. The `id` of a farewell
+    (`RENAMED`) is the new nick.
     """
 
     frame: Frame
@@ -131,7 +132,7 @@ class XmppCodec:
         sender = self.occupant(event.room, event.sender)
         if told.rest.kind == NICK and not event.to and (new := _nick(told.rest.body)):
             frame = stanzas.presence(sender, leaves=True, statuses=[stanzas.RENAMED], nick=new)
-            return Stanza(frame, event.sender, RENAMED)
+            return Stanza(frame, event.sender, RENAMED, new)
         if told.rest.kind == IQ and event.to:
             iq = stanzas.iq(told.rest, sender)
             if iq is not None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from msgspec import structs
 
@@ -42,7 +43,7 @@ from relay.rooms.worker import Worker
 class ManagedXmppStream(XmppStream):
     """An `XmppStream` with stream management, where the connection offers it and the client enables it."""
 
-    __slots__ = ("_former", "_managed", "_owes_count", "_replay")
+    __slots__ = ("_former", "_managed", "_owes_count", "_replay", "_working")
 
     def __init__(self, connection: XmppConnection, worker: Worker, codecs: CodecPair[Frame], ticket: Ticket) -> None:
         super().__init__(connection, worker, codecs, ticket)
@@ -51,6 +52,8 @@ class ManagedXmppStream(XmppStream):
         # The key of a stream that could not be resumed: by it, the client takes its places in rooms over.
         self._former = ""
         self._owes_count = False
+        # The number of the stanza that runs as an exclusive command.
+        self._working: int | None = None
 
     @property
     def offers(self) -> str:
@@ -63,6 +66,17 @@ class ManagedXmppStream(XmppStream):
         if self._managed is not None and _is_stanza(request):
             self._managed.handled += 1
         super()._serve(request)
+
+    def _run_exclusive(self, work: Coroutine[Any, Any, None], command: Command) -> None:
+        if self._managed is not None:
+            self._working = self._managed.begin_work()
+        super()._run_exclusive(work, command)
+
+    def _end_exclusive(self) -> None:
+        if self._managed is not None and self._working is not None:
+            self._managed.end_work(self._working)
+        self._working = None
+        super()._end_exclusive()
 
     def _execute(self, command: Command) -> None:
         if self._jid is not None and isinstance(command, Received) and command.document.root.namespace == SM:
@@ -99,7 +113,9 @@ class ManagedXmppStream(XmppStream):
             self._worker.checkpoints if resumable else None,
             write=self._connection.write,
             members=lambda: {one.room: one.peer for one in self._rooms.memberships()},
+            asked=lambda: self._occupancies.asked,
             spawn=self._worker.spawn,
+            give_up=lambda: self._connection.close(UNAVAILABLE),
             turn=turn,
             limit=settings.send_buffer,
             # A worker that takes the members over holds them as long again.
@@ -176,24 +192,37 @@ class ManagedXmppStream(XmppStream):
                 await self._rooms.end(member.room)
             return False
         jid = Jid(checkpoint.user, self._domain, checkpoint.resource)
-        self.bound(jid)
+        self.bound(jid, checkpoint.asked)
         self._shown.resumable = True
         self._managed = self._stream(jid, key, resumable=True, turn=turn)
         self._managed.begin_at(count, checkpoint.handled, outcome[0])
         for welcome in replay.welcomes.values():
-            self._occupancies.resume(welcome)
+            self._occupancies.resume(welcome, replay.stanzas[welcome.room])
         self._connection.write(resumed(key, checkpoint.handled))
         for one in outcome[1]:
+            if one.stanza is not None:
+                self._occupancies.deliver_missed(one, one.stanza)
+                continue
             self.send(one.frame, Source(one.room, one.id, one.logged) if one.room else None)
         return True
 
     # Publishing.
 
     def _publish_by(self, member: Member, publish: Publish, done: Callable[[Receipt | RelayError], None]) -> None:
-        if self._shown.resumable and self._managed is not None and not publish.key:
+        managed = self._managed
+        if managed is None:
+            super()._publish_by(member, publish, done)
+            return
+        if self._shown.resumable and not publish.key:
             # A client that comes back may send it again.
-            publish = structs.replace(publish, key=self._managed.publish_key())
-        super()._publish_by(member, publish, done)
+            publish = structs.replace(publish, key=managed.publish_key())
+        number = managed.begin_work()
+
+        def published(outcome: Receipt | RelayError) -> None:
+            done(outcome)
+            managed.end_work(number)
+
+        super()._publish_by(member, publish, published)
 
     def _end_publish(self, units: int) -> None:
         super()._end_publish(units)

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from relay.gateways.xmpp import stanzas
+from relay.gateways.xmpp.checkpoint import Missed
 from relay.gateways.xmpp.codec import JOINED, LEFT, RENAMED, RoomFrame, Stanza, XmppCodec
 from relay.gateways.xmpp.envelopes import SUBJECT, renamed, said
 from relay.gateways.xmpp.jids import nick_of
 from relay.gateways.xmpp.namespaces import MUC
 from relay.gateways.xmpp.reading import Element
 from relay.gateways.xmpp.stream_management import Source
+from relay.ids import fingerprint
 from relay.model import events
 from relay.model.codec import Frame
 from relay.model.commands import Join, Publish
@@ -95,13 +97,16 @@ class Occupant(Protocol):
 
 
 class Occupancies:
-    """Enters and leaves rooms for a client, and writes the events of its rooms as stanzas."""
+    """Enters and leaves rooms for a client, and writes the events of its rooms as stanzas.
 
-    def __init__(self, occupant: Occupant, codec: XmppCodec) -> None:
+    `asked` are the questions of a client that comes back.
+    """
+
+    def __init__(self, occupant: Occupant, codec: XmppCodec, asked: Sequence[str] = ()) -> None:
         self._occupant = occupant
         self._codec = codec
         self.rooms: dict[str, Occupancy] = {}
-        self._asked: dict[tuple[str, str, str], None] = {}
+        self._asked: dict[str, None] = dict.fromkeys(asked)
 
     def of(self, room: str) -> Occupancy:
         """Return the client's occupancy of a room; raises `Refused` (`not_joined`)."""
@@ -110,10 +115,13 @@ class Occupancies:
             raise Refused("not_joined", room=room)
         return occupancy
 
-    def resume(self, welcome: events.Welcome) -> None:
-        """Go on in a room in which the client has been; it was told all that came before."""
+    def resume(self, welcome: events.Welcome, missed: Sequence[Missed]) -> None:
+        """Go on in a room in which the client has been; `missed` came since its last checkpoint."""
         occupancy = self.rooms[welcome.room] = Occupancy(welcome.room, welcome.peer, "")
         occupancy.welcome, occupancy.waiting = welcome, None
+        farewells = [one.stanza for one in missed if one.stanza is not None and one.stanza.kind == RENAMED]
+        # The client's own farewell, of which it was told when it changed its nick.
+        occupancy.announced.update([one.peer for one in farewells if one.id == nick_of(welcome.peer)])
 
     # In and out.
 
@@ -241,7 +249,7 @@ class Occupancies:
             # A client that changes its nick is in the room twice for a moment.
             if event.id > occupancy.last:
                 occupancy.last = event.id
-                self._write_message(occupancy, event, frame.stanzas[0])
+                self._write_message(occupancy, frame.stanzas[0], Source(event.room, event.id))
         elif isinstance(event, events.PresenceChange):
             for stanza in frame.stanzas:
                 self._write_presence(occupancy, stanza, Source(event.room, event.id, logged=False))
@@ -257,19 +265,36 @@ class Occupancies:
         elif isinstance(event, events.PresenceList):
             self._compare(occupancy, event.roster)
 
-    def _write_message(self, occupancy: Occupancy, event: events.Message, stanza: Stanza) -> None:
+    def deliver_missed(self, missed: Missed, stanza: Stanza) -> None:
+        """Write the stanza of an event that came while the client was away."""
+        occupancy = self.rooms[missed.room]
+        source = Source(missed.room, missed.id, missed.logged)
+        if not missed.logged:
+            self._write_presence(occupancy, stanza, source)
+            return
+        occupancy.last = missed.id
+        self._write_message(occupancy, stanza, source)
+
+    def _write_message(self, occupancy: Occupancy, stanza: Stanza, source: Source) -> None:
         if stanza.kind == RENAMED:
             if stanza.peer == occupancy.peer or stanza.peer in occupancy.announced:
+                self._write_nothing(source)
                 return
             occupancy.announced.add(stanza.peer)
         elif stanza.kind in {"result", "error"}:
-            if (event.room, event.sender, stanza.id) not in self._asked:
-                if self._occupant.counts:
-                    nothing = stanzas.stanza("message", {"from": self._codec.room(event.room), "type": "headline"})
-                    self._occupant.send(nothing, Source(event.room, event.id))
+            question = _fingerprint(source.room, stanza.peer, stanza.id)
+            if question not in self._asked:
+                self._write_nothing(source)
                 return
-            del self._asked[event.room, event.sender, stanza.id]
-        self._occupant.send(stanza.frame, Source(event.room, event.id))
+            del self._asked[question]
+            source = source._replace(kept=True)
+        self._occupant.send(stanza.frame, source)
+
+    def _write_nothing(self, source: Source) -> None:
+        """Write a stanza without content, where the client counts the messages of the room."""
+        if self._occupant.counts:
+            nothing = stanzas.stanza("message", {"from": self._codec.room(source.room), "type": "headline"})
+            self._occupant.send(nothing, source._replace(kept=True))
 
     def _write_presence(self, occupancy: Occupancy, stanza: Stanza, source: Source) -> None:
         if stanza.peer in {occupancy.peer, occupancy.next_peer}:
@@ -291,10 +316,21 @@ class Occupancies:
 
     def ask(self, room: str, peer: str, stanza_id: str) -> None:
         """Take note that an occupant is asked: its answer is let through, and only that."""
-        self._asked.pop((room, peer, stanza_id), None)
-        self._asked[room, peer, stanza_id] = None
+        question = _fingerprint(room, peer, stanza_id)
+        self._asked.pop(question, None)
+        self._asked[question] = None
         while len(self._asked) > MOST_ASKED:
             del self._asked[next(iter(self._asked))]
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The fingerprints of the IQs that wait for their answers."""
+        return (*self._asked,)
+
+
+def _fingerprint(room: str, peer: str, stanza_id: str) -> str:
+    """Return a short key of a question: an id is as long as the client has made it."""
+    return fingerprint("\0".join((room, peer, stanza_id)))
 
 
 def join_of(room: str, peer: str, stanza: Element) -> Join:

@@ -47,10 +47,11 @@ class RoomReplay:
             self.stanzas[event.room] = []
             self._lost |= not event.recovered
         elif isinstance(event, events.Message):
-            self._keep(Missed(frame.stanzas[0].frame, event.room, event.id, logged=True))
+            (one,) = frame.stanzas
+            self._keep(Missed(one.frame, event.room, event.id, logged=True, stanza=one))
         elif isinstance(event, events.PresenceChange):
             for one in frame.stanzas:
-                self._keep(Missed(one.frame, event.room, event.id))
+                self._keep(Missed(one.frame, event.room, event.id, stanza=one))
         elif isinstance(event, events.Failure):
             self._lost = True
 

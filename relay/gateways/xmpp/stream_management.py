@@ -1,5 +1,6 @@
 """Stream management (XEP-0198): counts stanzas in both directions, and keeps those that are not acknowledged."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
@@ -25,6 +26,9 @@ MOST_WAITING: Final = 1_048_576
 
 ASK_EVERY: Final = 32
 """Stanzas after which the relay asks the client for an acknowledgement."""
+
+RETRIES: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds after which a checkpoint is tried again that Redis did not take; then the stream is given up."""
 
 REQUEST: Final = Frame(tag("r", {"xmlns": SM}).encode())
 
@@ -55,20 +59,26 @@ class StreamIdentity(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where a room is with a stanza; if it is `logged`, the stanza is the message with this id in its history."""
+    """Where a room is with a stanza; if it is `logged`, the stanza is the message with this id in its history.
+
+    If it is `kept`, the stanza does not follow from that message alone: its text is in the checkpoint all the same.
+    """
 
     room: str
     id: MessageId
     logged: bool = True
+    kept: bool = False
 
 
 class ManagedStream:
     """The stanzas of one stream that may be resumed with its `key`.
 
-    `write` writes to the connection. `members` tells the peer id of the client in each of its rooms. A checkpoint is
-    written by `spawn`, one at a time; none without a `store`: such a stream is only counted. While Redis does not take
-    it, the stanzas that wait for it are not written; at most `limit` bytes of them wait. `kept_for` is how many seconds
-    the checkpoint is kept once the connection has ended.
+    `write` writes to the connection. `members` tells the peer id of the client in each of its rooms, and `asked` its
+    IQs that have no answer. A checkpoint is written by `spawn`, one at a time; none without a `store`: such a stream is
+    only counted. While Redis does not take
+    it, the stanzas that wait for it are not written; at most `limit` bytes of them wait. It is tried again after
+    `RETRIES`, and then `give_up` is called. `kept_for` is how many seconds the checkpoint is kept once the connection
+    has ended.
     """
 
     def __init__(
@@ -79,7 +89,9 @@ class ManagedStream:
         *,
         write: Callable[[Frame], None],
         members: Callable[[], Mapping[str, str]],
+        asked: Callable[[], tuple[str, ...]],
         spawn: Spawn,
+        give_up: Callable[[], None],
         turn: int = FIRST_TURN,
         limit: int = MOST_WAITING,
         kept_for: float = CHECKPOINT_TTL,
@@ -90,11 +102,17 @@ class ManagedStream:
         self._store = store
         self._write = write
         self._members = members
+        self._asked = asked
         self._spawn = spawn
+        self._give_up = give_up
+        self._attempts = 0
+        self._retry: asyncio.TimerHandle | None = None
         self._turn = turn
         self._limit = limit
         self._kept_for = kept_for
         self.handled = 0
+        # The numbers of the stanzas of the client whose outcome is not known yet, in order.
+        self._open: list[int] = []
         self._written = self._acknowledged = self._bytes = 0
         self._entries: deque[Entry] = deque()
         self._reached: dict[str, MessageId] = {}
@@ -128,6 +146,23 @@ class ManagedStream:
         """Return the key of the envelope that the client's newest stanza publishes: it sends it again if it has to."""
         return f"{self._name[:24]}.{self.handled}"
 
+    def begin_work(self) -> int:
+        """Return the number of the newest stanza, whose outcome is not known until `end_work`."""
+        self._open.append(self.handled)
+        return self.handled
+
+    def end_work(self, number: int) -> None:
+        """Take note of an outcome; its error, if it is one, has been sent."""
+        self._open.remove(number)
+
+    @property
+    def served(self) -> int:
+        """The number of stanzas of the client up to which each has its outcome.
+
+        A client that comes back sends the later ones again. They have the same keys, and are published once.
+        """
+        return self._open[0] - 1 if self._open else self.handled
+
     # Out.
 
     def send(self, frame: Frame, source: Source | None) -> None:
@@ -135,14 +170,16 @@ class ManagedStream:
         self._written += 1
         logged = source is not None and source.logged
         room, position = (source.room, source.id) if source is not None else ("", BEFORE_ALL)
-        self._keep(Entry("" if logged else frame.data.decode(), room, *position))
+        self._keep(
+            Entry("" if source is not None and logged and not source.kept else frame.data.decode(), room, *position)
+        )
         self._put(frame, at_once=logged)
         if self._written % ASK_EVERY == 0:
             self._put(REQUEST, at_once=True)
 
     def acknowledge_client(self) -> None:
         """Tell the client how many of its stanzas are served, once a checkpoint says so as well."""
-        self._put(Frame(tag("a", {"xmlns": SM, "h": str(self.handled)}).encode()), at_once=False)
+        self._put(Frame(tag("a", {"xmlns": SM, "h": str(self.served)}).encode()), at_once=False)
 
     def acknowledged(self, number: int) -> None:
         """Take note that the client has handled so many stanzas."""
@@ -181,6 +218,7 @@ class ManagedStream:
         self._again = True
         if self._store is not None and not self._saving and not self._ended:
             self._saving = True
+            self._stop_retry()
             self._spawn(self._save(self._store))
 
     async def _save(self, store: Store) -> None:
@@ -190,14 +228,33 @@ class ManagedStream:
                 self._again = False
                 count = len(self._waiting)
                 if not await self._keep_all(store, CHECKPOINT_TTL):
-                    # The next stanza tries again. Until then, nothing that needs a checkpoint is written.
+                    # Until one is written, nothing that needs it is. The next stanza tries again as well.
+                    self._try_later()
                     return
+                self._attempts = 0
                 for _ in range(min(count, len(self._waiting))):
                     frame = self._waiting.popleft()
                     self._waiting_bytes -= len(frame.data)
                     self._write(frame)
         finally:
             self._saving = False
+
+    def _try_later(self) -> None:
+        if self._ended or not self._waiting:
+            return
+        if self._attempts < len(RETRIES):
+            self._retry = asyncio.get_running_loop().call_later(RETRIES[self._attempts], self._try_again)
+        else:
+            self._give_up()
+
+    def _try_again(self) -> None:
+        self._attempts += 1
+        self.save()
+
+    def _stop_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
 
     def _keep_all(self, store: Store, seconds: float) -> Coroutine[Any, Any, bool]:
         """Write where the stream stands now, and the texts that the store has not got; False if it refuses."""
@@ -225,9 +282,10 @@ class ManagedStream:
         ]
         return Checkpoint(
             *self._identity,
-            handled=self.handled,
+            handled=self.served,
             written=self._written,
             acknowledged=self._acknowledged,
+            asked=self._asked(),
             places=places,
             entries=list(self._entries),
         )
@@ -235,6 +293,7 @@ class ManagedStream:
     def end(self, *, resumable: bool) -> None:
         """Write a last checkpoint, or forget the stream: its client has said goodbye."""
         self._ended = True
+        self._stop_retry()
         if self._store is not None:
             last = self._keep_all(self._store, self._kept_for) if resumable else self._drop(self._store)
             self._spawn(last)

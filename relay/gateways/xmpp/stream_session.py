@@ -106,10 +106,10 @@ class XmppStream(Session[Frame]):
         await self.authenticate(token)
         return "" if self._guard is None else self._guard.grants.subject
 
-    def bound(self, jid: Jid) -> None:
-        """Serve stanzas from now on."""
+    def bound(self, jid: Jid, asked: Sequence[str] = ()) -> None:
+        """Serve stanzas from now on; `asked` are the IQs whose answers a client that comes back waits for."""
         self._jid, self._encoder = jid, XmppCodec(jid.domain)
-        self._occupancies = Occupancies(self, self._encoder)
+        self._occupancies = Occupancies(self, self._encoder, asked)
         self._stop_login_timer()
 
     @property

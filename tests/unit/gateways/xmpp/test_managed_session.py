@@ -8,6 +8,8 @@ import pytest
 from relay.config import Settings
 from relay.gateways.xmpp.reading import Element
 from relay.ids import fingerprint
+from relay.model.codec import Frame
+from relay.model.errors import OutcomeUnknown, Refused, RelayError
 from relay.rooms.worker import Worker
 from tests.tokens import SECRET, token
 from tests.unit.gateways.base.fakes import until, until_members
@@ -279,11 +281,87 @@ async def test_stanzas_that_are_served_after_the_loss_of_a_connection_are_publis
     await until_members(worker, "room", {"ann": True, "ben": False})
     back = await resume(worker, key, 3)
     handled = int((await back.until("resumed"))[0].get("h"))
-    # The presence and the IQ were counted.
-    assert handled == 2
-    await back.send(message("once"), message("end"))
+    # The IQ had no answer yet.
+    assert handled == 1
+    await back.send(f'<iq type="get" id="q" to="{ROOM}">{items}</iq>', message("once"), message("end"))
+    await back.until("item")
     bodies = [child.text for one in await _until_body(ben, "end") for child in one.children if child.name == "body"]
     assert bodies == ["end"]
+
+
+@pytest.mark.parametrize("outcome", [OutcomeUnknown(), Refused("no_such_peer")])
+async def test_a_message_without_an_outcome_is_sent_again(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, outcome: RelayError
+) -> None:
+    """The connection is lost before the outcome is known, which nobody would tell the client."""
+    ann, key = await managed(worker, "ann")
+    outcomes: list[Any] = []
+    monkeypatch.setattr(worker, "publish", lambda _, __, done: outcomes.append(done))
+    await ann.send(message("once"))
+    ann.lose()
+    monkeypatch.undo()
+    outcomes[0](outcome)
+    await until_members(worker, "room", {"ann": True})
+    back = await resume(worker, key, 2)
+    assert (await back.until("resumed"))[0].get("h") == "1"
+    await back.send(message("once"))
+    await _until_body(back, "once")
+
+
+async def test_answers_of_occupants_while_the_client_is_away(worker: Worker) -> None:
+    """The one that it has asked for comes, once; a forged one does not."""
+    ann, key = await managed(worker, "ann")
+    ben = await (await Stream(worker).log_in()).enter("ben")
+    await ann.until("presence")
+    ask = f'<iq type="set" id="%s" to="{ROOM}/ben"><jingle xmlns="urn:xmpp:jingle:1"/></iq>'
+    answer = f'<iq type="result" id="%s" to="{ROOM}/ann"/>'
+    await ann.send(ask % "q1", ask % "q2")
+    await ben.until("iq")
+    ann.lose()
+    await until_members(worker, "room", {"ann": True, "ben": False})
+    await ben.send(answer % "q1", answer % "never", answer % "q1", message("end"))
+    await ben.until("body")
+    back = await resume(worker, key, 3)
+    assert [one.get("id") for one in await _until_body(back, "end") if one.name == "iq"] == ["q1"]
+    await ben.send(answer % "q2", message("end 2"))
+    assert [one.get("id") for one in await _until_body(back, "end 2") if one.name == "iq"] == ["q2"]
+    # The answer was written, and not acknowledged: it comes again, and the client has it once.
+    back.lose()
+    await until_members(worker, "room", {"ann": True, "ben": False})
+    again = await resume(worker, key, 7)
+    assert [one.get("id") for one in await _until_body(again, "end 2") if one.name == "iq"] == ["q2"]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_change_of_the_nick_counts_in_a_resumption(worker: Worker, killed: bool) -> None:
+    """No message comes twice, nor the client's own farewell."""
+    ann, key = await managed(worker, "ann")
+    ben = await (await Stream(worker).log_in()).enter("ben")
+    await ann.until("presence")
+    await ann.send(presence("ann2", identifier="n1"))
+    await until(lambda: any(b'id="n1"' in one.data for one in ann.connection.frames))
+    await until_members(worker, "room", {"ann2": False, "ben": False})
+    kept = await worker.checkpoints.read(fingerprint(key))
+    await ben.send(message("one"), message("two"))
+    await _until_body(ann, "two")
+    count = len(_stanzas(ann))
+    ann.lose()
+    await until_members(worker, "room", {"ann2": True, "ben": False})
+    if killed:
+        assert kept is not None
+        await worker.checkpoints.keep(fingerprint(key), *kept, (), 60)
+    await ben.send(message("three"))
+    await _until_body(ben, "three")
+    back = await resume(worker, key, count)
+    found = await _until_body(back, "three")
+    assert [one.name for one in found] == ["resumed", "message"]
+
+
+def _stanzas(stream: Stream) -> list[Frame]:
+    """The stanzas behind the answer to `enable`."""
+    frames = stream.connection.frames
+    start = next(number for number, one in enumerate(frames) if b"<enabled" in one.data)
+    return [one for one in frames[start + 1 :] if not one.data.startswith((b"<r ", b"<a "))]
 
 
 async def test_a_goodbye_ends_the_stream(worker: Worker) -> None:

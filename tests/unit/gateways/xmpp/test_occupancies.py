@@ -72,7 +72,12 @@ class Fake:
 async def test_events_of_the_join_wait_for_its_end() -> None:
     fake = await Fake(said(2), said(3)).enter()
     assert [one.children[0].name for one in fake.elements] == ["x", "subject", "body", "body"]
-    assert [source for _, source in fake.sent] == [None, None, ("r", (1, 2), True), ("r", (1, 3), True)]
+    assert [source for _, source in fake.sent] == [
+        None,
+        None,
+        Source("r", MessageId(1, 2)),
+        Source("r", MessageId(1, 3)),
+    ]
 
 
 async def test_a_message_that_comes_by_two_memberships_is_written_once() -> None:

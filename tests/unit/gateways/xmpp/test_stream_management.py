@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from relay.backend.memory.checkpoints import MemoryCheckpoints
+from relay.gateways.xmpp import stream_management
 from relay.gateways.xmpp.checkpoint import MOST_BYTES, MOST_UNACKNOWLEDGED, Checkpoint, read_checkpoint
 from relay.gateways.xmpp.stream_management import (
     ASK_EVERY,
@@ -18,6 +21,7 @@ from relay.ids import fingerprint
 from relay.model.codec import Frame
 from relay.model.envelope import MessageId
 from relay.model.errors import Unavailable
+from tests.unit.gateways.base.fakes import until
 
 
 class Store(MemoryCheckpoints):
@@ -47,9 +51,11 @@ class Fixture:
         self.frames: list[Frame] = []
         self.work: list[asyncio.Task[None]] = []
         self.members = {"r": "ann"}
+        self.ended = asyncio.Event()
         self.stream = ManagedStream(
             "key", StreamIdentity("u", "res", "localhost", ""), store,
             write=self.frames.append, members=lambda: self.members, spawn=self.spawn,
+            give_up=self.ended.set, asked=lambda: ("question",),
         )  # fmt: skip
         self.stream.enter("r", MessageId(1, 1))
 
@@ -82,7 +88,7 @@ async def test_a_stanza_that_is_in_no_history_is_written_after_its_checkpoint() 
     assert len(one.frames) == 1
     assert await one.settle() == ["message 2", "<iq/>", "message 3"]
     stored = await one.stored()
-    assert (stored.written, stored.acknowledged) == (3, 0)
+    assert (stored.written, stored.acknowledged, stored.asked) == (3, 0, ("question",))
     assert stored.positions(1) == {"r": (1, 2)}
     assert [entry.text for entry in stored.entries] == ["", "<iq/>", ""]
 
@@ -103,6 +109,38 @@ async def test_while_redis_is_away_stanzas_that_need_a_checkpoint_wait() -> None
         one.stream.send(Frame(b"%d" % number), None)
     assert one.stream.overflows
     await one.settle()
+
+
+async def test_a_checkpoint_that_redis_did_not_take_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other stanza comes."""
+    monkeypatch.setattr(stream_management, "RETRIES", (0, 0))
+    store = Store()
+    one = Fixture(store)
+    store.away = True
+    one.stream.send(Frame(b"<iq/>"), None)
+    assert await one.settle() == []
+    store.away = False
+    await until(lambda: [frame.text for frame in one.frames] == ["<iq/>"])
+    store.away = True
+    one.stream.send(Frame(b"<iq/>"), None)
+    async with asyncio.timeout(5):
+        await one.ended.wait()
+    await one.settle()
+
+
+async def test_stanzas_without_an_outcome_are_not_counted() -> None:
+    """Nor the later ones: the client sends all again from that one on."""
+    one = Fixture(Store())
+    one.stream.handled = 1
+    first = one.stream.begin_work()
+    one.stream.handled = 2
+    second = one.stream.begin_work()
+    one.stream.handled = 3
+    assert one.stream.checkpoint().handled == 0
+    one.stream.end_work(second)
+    assert one.stream.checkpoint().handled == 0
+    one.stream.end_work(first)
+    assert one.stream.checkpoint().handled == 3
 
 
 async def test_waiting_stanzas_are_bounded_in_bytes() -> None:
