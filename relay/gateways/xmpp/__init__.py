@@ -1,4 +1,4 @@
-"""The gateway for XMPP: clients such as strophe.js, @xmpp/client, stanza and slixmpp meet in rooms as in a MUC.
+"""The gateway for XMPP: clients such as strophe.js, @xmpp/client and stanza meet in rooms as in a MUC.
 
 A room of the relay is the MUC room (XEP-0045) of the same name below `conference.DOMAIN`, and a nick is a peer id. A
 message to the room is an envelope: its body, where that is a JSON object, else `{"message": BODY}`. Stanzas between two

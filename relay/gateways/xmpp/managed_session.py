@@ -100,6 +100,8 @@ class ManagedXmppStream(XmppStream):
                 self._connection.write(failed("unexpected-request"))
 
     def _enable(self, jid: Jid, *, resumable: bool) -> None:
+        # The memberships of before have no keys: a stream that is resumed would be in no room.
+        resumable = resumable and not self._occupancies.rooms
         key = self._worker.random.resume_key()
         self._managed = self._stream(jid, key, resumable=resumable)
         self._shown.resumable = resumable

@@ -364,6 +364,15 @@ def _stanzas(stream: Stream) -> list[Frame]:
     return [one for one in frames[start + 1 :] if not one.data.startswith((b"<r ", b"<a "))]
 
 
+async def test_a_stream_that_is_in_rooms_already_is_counted_and_not_resumed(worker: Worker) -> None:
+    ann = await (await Stream(worker).log_in()).enter("ann")
+    await ann.send(ENABLE)
+    (enabled,) = await ann.until("enabled")
+    assert (enabled.get("id"), enabled.get("resume")) == ("", "")
+    ann.lose()
+    await until_members(worker, "room", {})
+
+
 async def test_a_goodbye_ends_the_stream(worker: Worker) -> None:
     ann, key = await managed(worker, "ann")
     await ann.send(CLOSE)
