@@ -218,8 +218,6 @@ def _contradictions(settings: Settings) -> list[str]:
     if settings.replicas and not settings.redis_url:
         problems.append(f"durability: {settings.durability} is not allowed without Redis, which has the replicas")
     redis = parse_redis_url(settings.redis_url)
-    if settings.replicas and redis is not None and redis.nodes:
-        problems.append(f"durability: {settings.durability} is not possible with a Redis Cluster yet; leave it out")
     if settings.redis_password and redis is not None and redis.password:
         problems.append("redis_password: the Redis URL has a password already; leave one out")
     if settings.fleet_secret and settings.admin_token in settings.fleet_secret.split():

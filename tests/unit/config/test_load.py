@@ -117,10 +117,6 @@ def test_no_error_contains_a_secret() -> None:
     [
         ({"workers": "2"}, "workers: 2 is not allowed without Redis"),
         ({"durability": "replicas=1"}, "durability: replicas=1 is not allowed without Redis"),
-        (
-            {"durability": "replicas=1", "redis_url": "redis+cluster://h1,h2"},
-            "durability: replicas=1 is not possible with a Redis Cluster yet",
-        ),
         ({"tls_cert": "a.pem"}, "tls_key: is missing"),
         ({"tls_key": "a.pem"}, "tls_cert: is missing"),
         ({"port": "80", "admin_listen": "80"}, "admin_listen: port 80 is not allowed"),
