@@ -190,8 +190,8 @@ class ManagedXmppStream(XmppStream):
             self._connection.close(REPLACED)
             return True
         if outcome is None:
-            for member in self._rooms.memberships():
-                await self._rooms.end(member.room)
+            # The places stay the client's: it enters the rooms anew, with the key of the stream.
+            self._rooms.leave_all(hold=True)
             return False
         jid = Jid(checkpoint.user, self._domain, checkpoint.resource)
         self.bound(jid, checkpoint.asked)

@@ -204,7 +204,15 @@ async def test_a_count_that_cannot_be_leads_to_a_new_stream(worker: Worker) -> N
     await until_members(worker, "room", {"ann": True})
     back = await resume(worker, key, 99)
     assert (await back.until("failed"))[-1].name == "failed"
-    await until_members(worker, "room", {})
+    # Its place is held, and nobody else gets it.
+    await until_members(worker, "room", {"ann": True})
+    other = await Stream(worker).log_in()
+    await other.send(presence("ann"))
+    assert code((await other.until("error"))[-1]) == "peer_taken"
+    await back.send('<iq type="set" id="b1"><bind xmlns="urn:ietf:params:xml:ns:xmpp-bind"/></iq>', ENABLE)
+    await back.until("enabled")
+    await back.enter("ann")
+    await until_members(worker, "room", {"ann": False})
 
 
 async def test_a_request_that_is_late_leaves_the_newer_stream_alone(worker: Worker) -> None:
