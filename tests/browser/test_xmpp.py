@@ -85,6 +85,38 @@ async def test_a_page_that_is_loaded_anew_goes_on_over_bosh(open_tab: OpenTab, s
     await native.close()
 
 
+async def test_a_page_that_is_loaded_anew_resumes_its_stream_over_a_websocket(
+    open_tab: OpenTab, site: str, fleet: Fleet
+) -> None:
+    """Strophe keeps the stream's id; the page is on another worker then, and gets what it missed, once."""
+    native = await Client.open(f"{fleet[1].ws}/rooms/strophe-websocket?peer=nat3&presence=1")
+    tab = await enter(open_tab, site, fleet[0], "websocket", "loaded", enableStreamManagement=True)
+    await native.until(lambda event: event.get("joined") == ["loaded"])
+    await native.send({"message": "before"})
+    await tab.until("heard.some(({ body }) => body?.includes('before'))")
+    await tab.page.reload()
+    await tab.until("window.Strophe !== undefined && window.enter !== undefined")
+    await native.send({"message": "missed"})
+    await tab.run(
+        """(url) => {
+          window.connection = new Strophe.Connection(url, { enableStreamManagement: true });
+          connection.addHandler((message) => heard.push(text(message, 'body')), null, 'message');
+          connection.connect('localhost', null, (status) => statuses.push(status));
+        }""",
+        address(fleet[1], "websocket"),
+    )
+    await tab.until("heard.some((body) => body?.includes('missed'))")
+    assert await tab.run("connection.hasResumed()")
+    await native.send({"message": "after"})
+    await tab.until("heard.some((body) => body?.includes('after'))")
+    assert await tab.run("heard.filter((body) => body?.includes('message')).length") == 2
+    await tab.run("connection.disconnect()")
+    events = await native.until(lambda event: event.get("left") == ["loaded"])
+    # It neither left nor joined before.
+    assert [event for event in events if event.get("joined") or event.get("left")] == events[-1:]
+    await native.close()
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_datachannel_over_a_muc_room(open_tab: OpenTab, site: str, fleet: Fleet, transport: str) -> None:
     """The snippet of the documentation: the seed's `openSignalingChannel`, with two pages on different workers."""

@@ -96,11 +96,12 @@ async function xmppClient(client, { url, user, token }) {
   };
 }
 
-async function stanza(client, { url, user, token }) {
+async function stanza(client, { url, user, token, resume }) {
   const XMPP = require('stanza');
   const xmpp = XMPP.createClient({ ...(user ? { jid: `${user}@${DOMAIN}`, password: token } : { sasl: ['anonymous'], server: DOMAIN,
-    jid: DOMAIN }), transports: { websocket: url, bosh: false } });
+    jid: DOMAIN }), transports: { websocket: url, bosh: false }, autoReconnect: Boolean(resume) });
   xmpp.on('session:started', () => say(client, 'connected', { jid: xmpp.jid }));
+  xmpp.on('stream:management:resumed', () => say(client, 'resumed'));
   xmpp.on('disconnected', () => say(client, 'disconnected'));
   xmpp.on('auth:failed', () => say(client, 'authfail'));
   xmpp.on('message', (message) => report(client, { name: 'message', attrs: message, codes: [],
