@@ -16,6 +16,8 @@ PYTHON_CLIENTS := build/clients/python-5 build/clients/python-4
 TOOLS := redis-server:redis-server node:nodejs npm:npm faketime:faketime chromium:chromium haproxy:haproxy php:php-cli curl:curl nginx:nginx cc:build-essential
 # Debian installs haproxy here, which is not in the PATH of every user.
 export PATH := $(PATH):/usr/sbin
+# Compiled modules are kept, also where the environment says otherwise: tests start many processes.
+export PYTHONDONTWRITEBYTECODE :=
 # Processes that run tests side by side; tests mostly wait.
 JOBS ?= 3
 # The tests of one file run in one process, in their order, and share costly fixtures. The slow folders come first.

@@ -139,8 +139,11 @@ def _listen(sock: socket.socket) -> None:
     """Fork as asked, until the tests have ended."""
     import relay.app
     import relay.cli.serve
-    import relay.process.workers  # noqa: F401 - all of this is for the forks
+    import relay.process.workers
+    from relay.config import Settings
 
+    # It imports the gateways, and compresses the pages.
+    relay.app.create_app(Settings())
     gc.collect()
     gc.freeze()
     running: dict[int, int] = {}

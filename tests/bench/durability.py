@@ -1,6 +1,6 @@
 """The cost of `durability`: CPU and latency of acknowledged messages with it and without.
 
-`python -m tests.bench.durability`: a master and two replicas on this machine, one worker, and clients in rooms of two
+`python -m tests.bench.durability`: a master and two replicas on one machine, one worker, and clients in rooms of two
 that send with a key: at a rate, spread evenly, or with `--rate 0` each as soon as its last message is acknowledged. CPU
 is that of the processes, and says nearly the same on a busy machine; latencies do not.
 """

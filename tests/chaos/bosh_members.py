@@ -11,7 +11,7 @@ import json
 import secrets
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -19,8 +19,7 @@ from xml.sax.saxutils import escape
 from relay.client import Envelope, Left, NotAcknowledged
 from relay.http_client import HttpClient, HttpError
 from relay.model.envelope import BEFORE_ALL, MessageId
-from tests.chaos.reference import Reference
-from tests.fleet import eventually
+from tests.chaos.reference import RunningMember
 
 _AGAIN_AFTER: Final = 0.2
 _WAIT: Final = 3
@@ -37,7 +36,7 @@ class _Ended(Exception):
     """The session is over, or the nick is not free."""
 
 
-class BoshMember(Reference):
+class BoshMember(RunningMember):
     """A message counts as acknowledged when it has come back from the room."""
 
     def __init__(self, urls: Sequence[str], room: str, peer: str, *, slow: float) -> None:
@@ -60,19 +59,8 @@ class BoshMember(Reference):
         self._sending = asyncio.Lock()
         # The occupants as far as they are known; None once the client is in the room.
         self._present: set[str] | None = None
-        self._left = False
-        self._running: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        self._running = asyncio.create_task(self._run())
-        await eventually(lambda: self.welcomes, 20)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._running is not None
-        await self.leave()
-        self._running.cancel()
-        await asyncio.wait([self._running])
+    async def _close(self) -> None:
         self._http.close()
 
     async def send(self, envelope: dict[str, Any], *, timeout: float) -> None:

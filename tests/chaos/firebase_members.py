@@ -6,15 +6,14 @@ A page that comes back is another member of the room, and gets the whole value o
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from websockets.exceptions import WebSocketException
 
 from relay.client import Envelope, NotAcknowledged
 from relay.gateways.firebase.session import peer_of
 from relay.model.envelope import BEFORE_ALL
-from tests.chaos.reference import Reference
-from tests.fleet import eventually
+from tests.chaos.reference import RunningMember
 from tests.gateways.drivers.wires import Ended
 from tests.integration.firebase import FirebasePage
 
@@ -46,7 +45,7 @@ class _Page(FirebasePage):
         self._on_change()
 
 
-class FirebaseMember(Reference):
+class FirebaseMember(RunningMember):
     """A page; its children have keys that sort in the order in which it added them.
 
     Each page removes its place by `onDisconnect`. `places` are the names of the pages whose place it sees. `on_rename`
@@ -68,24 +67,13 @@ class FirebaseMember(Reference):
         self._known: set[str] = set()
         self._sending = asyncio.Lock()
         self._connected = asyncio.Event()
-        self._running: asyncio.Task[None] | None = None
-        self._left = False
 
     @property
     def places(self) -> set[str]:
         """The names of the pages that show a place."""
         return set(self._page.at(f"{self._room}/places") or {})
 
-    async def __aenter__(self) -> Self:
-        self._running = asyncio.create_task(self._run())
-        await eventually(lambda: self.welcomes, 20)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._running is not None
-        await self.leave()
-        self._running.cancel()
-        await asyncio.wait([self._running])
+    async def _close(self) -> None:
         await self._page.lose()
 
     async def send(self, envelope: dict[str, Any], *, timeout: float) -> None:

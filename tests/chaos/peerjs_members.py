@@ -6,21 +6,20 @@ import itertools
 import json
 import secrets
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from relay.client import Envelope, NotAcknowledged
 from relay.model.envelope import BEFORE_ALL
-from tests.chaos.reference import Reference, lose
-from tests.fleet import eventually
+from tests.chaos.reference import RunningMember, lose
 
 _HEARTBEAT = 5.0
 _AGAIN_AFTER = 0.2
 
 
-class PeerJsMember(Reference):
+class PeerJsMember(RunningMember):
     """It talks in frames of the type `RELAY`, sees no members and no ids, and knows the workers themselves.
 
     PeerServer has no acknowledgements. After each envelope, it writes one to a peer that does not exist: its error
@@ -40,19 +39,6 @@ class PeerJsMember(Reference):
         self._opened = asyncio.Event()
         self._heard: dict[tuple[str, int], float] = {}
         self._lost = 0.0
-        self._left = False
-        self._running: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._running = asyncio.create_task(self._run())
-        await eventually(lambda: self.welcomes, 20)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._running is not None
-        await self.leave()
-        self._running.cancel()
-        await asyncio.wait([self._running])
 
     async def send(self, envelope: dict[str, Any], *, timeout: float) -> None:
         key = f"{self._prefix}-{next(self._numbers)}"

@@ -3,11 +3,13 @@
 import asyncio
 import os
 import socket
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any, Self
 
 from relay.client import Closed, Envelope, Event, Left, Lost
 from relay.model.envelope import MessageId
+from tests.fleet import eventually
 
 
 class Reference:
@@ -68,6 +70,38 @@ class Reference:
         self._events.put_nowait(
             None if left else Closed(str(code), f"the relay closed the reference client with {code}")
         )
+
+
+class RunningMember(Reference, ABC):
+    """A member that one task keeps in its room, from its entry until it leaves; `_left` says that it is to leave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = False
+        self._running: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._running = asyncio.create_task(self._run())
+        await eventually(lambda: self.welcomes, 20)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._running is not None
+        await self.leave()
+        self._running.cancel()
+        await asyncio.wait([self._running])
+        await self._close()
+
+    @abstractmethod
+    async def leave(self) -> None:
+        """Leave the room."""
+
+    @abstractmethod
+    async def _run(self) -> None:
+        """Enter the room, again after each loss, until the member has left."""
+
+    async def _close(self) -> None:
+        """Close the connections that are left."""
 
 
 def lose(transport: asyncio.Transport) -> None:

@@ -6,7 +6,7 @@ import itertools
 import json
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final, Self, cast
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import httpx2 as httpx
@@ -15,8 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from relay.client import NotAcknowledged
 from relay.model.envelope import MessageId
-from tests.chaos.reference import Reference, lose
-from tests.fleet import eventually
+from tests.chaos.reference import RunningMember, lose
 from tests.gateways.drivers.signalr import DataStream
 from tests.gateways.drivers.wires import Ended
 
@@ -44,7 +43,7 @@ class _Response(DataStream):
         lose(cast("asyncio.Transport", self._writer.transport))
 
 
-class SignalRCoreMember(Reference):
+class SignalRCoreMember(RunningMember):
     """A program that names its peer, proves its place by its cookie, and sees no other members.
 
     Each envelope has a key. A call without a result is made again as it was: the relay publishes it once.
@@ -67,19 +66,8 @@ class SignalRCoreMember(Reference):
         self._results: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._heard: dict[str, float] = {}
         self._lost_at = 0.0
-        self._left = False
-        self._running: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        self._running = asyncio.create_task(self._run())
-        await eventually(lambda: self.welcomes, 20)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._running is not None
-        await self.leave()
-        self._running.cancel()
-        await asyncio.wait([self._running])
+    async def _close(self) -> None:
         self._cut()
         await self._http.aclose()
 

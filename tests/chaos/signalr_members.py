@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import httpx2 as httpx
@@ -14,8 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from relay.client import Envelope, NotAcknowledged
 from relay.model.envelope import BEFORE_ALL
-from tests.chaos.reference import Reference
-from tests.fleet import eventually
+from tests.chaos.reference import RunningMember
 from tests.gateways.drivers.plain_http import EventStream
 from tests.gateways.drivers.wires import Ended
 
@@ -34,7 +33,7 @@ _SILENCE: Final = 20.0
 _LOSSES: Final = (OSError, TimeoutError, InvalidHandshake, ConnectionClosed, Ended, httpx.TransportError)
 
 
-class SignalRMember(Reference):
+class SignalRMember(RunningMember):
     """A page; it sees no members, and no id of a single message.
 
     The protocol has no keys. A call without an answer is made again only if the page, which hears its own messages,
@@ -56,19 +55,8 @@ class SignalRMember(Reference):
         self._connected = asyncio.Event()
         self._results: dict[str, asyncio.Future[str]] = {}
         self._own: dict[int, asyncio.Event] = {}
-        self._left = False
-        self._running: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        self._running = asyncio.create_task(self._run())
-        await eventually(lambda: self.welcomes, 20)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._running is not None
-        await self.leave()
-        self._running.cancel()
-        await asyncio.wait([self._running])
+    async def _close(self) -> None:
         self.drop()
         await self._http.aclose()
 

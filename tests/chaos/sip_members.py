@@ -6,7 +6,7 @@ import itertools
 import json
 import secrets
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -14,14 +14,13 @@ from websockets.typing import Subprotocol
 
 from relay.client import Envelope, NotAcknowledged
 from relay.model.envelope import BEFORE_ALL
-from tests.chaos.reference import Reference, lose
-from tests.fleet import eventually
+from tests.chaos.reference import RunningMember, lose
 from tests.sip_client import Sip, SipAgent
 
 _AGAIN_AFTER = 0.2
 
 
-class SipMember(Reference):
+class SipMember(RunningMember):
     """It sees no members, and knows the workers itself. A MESSAGE without its 200 is sent again, with the same key."""
 
     def __init__(self, urls: Sequence[str], room: str, peer: str, *, slow: float) -> None:
@@ -38,19 +37,6 @@ class SipMember(Reference):
         self._registered = asyncio.Event()
         self._heard: dict[tuple[str, int], float] = {}
         self._lost = 0.0
-        self._left = False
-        self._running: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._running = asyncio.create_task(self._run())
-        await eventually(lambda: self.welcomes, 20)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._running is not None
-        await self.leave()
-        self._running.cancel()
-        await asyncio.wait([self._running])
 
     async def send(self, envelope: dict[str, Any], *, timeout: float) -> None:
         body = json.dumps(envelope | {"key": f"{self._prefix}-{next(self._numbers)}"})

@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Sequence
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from relay.client import Envelope, NotAcknowledged
 from relay.http_client import HttpClient, HttpError, Unreachable
 from relay.model.envelope import BEFORE_ALL
-from tests.chaos.reference import Reference
-from tests.fleet import eventually
+from tests.chaos.reference import RunningMember
 from tests.gateways.drivers.websync import CHANNEL, WebSyncRequests, code_of
 
 _PAUSE: Final = 0.3
@@ -46,7 +45,7 @@ class LightWire(WebSyncRequests):
         self._connections.close()
 
 
-class WebSyncMember(Reference):
+class WebSyncMember(RunningMember):
     """A page; it sees no ids of messages.
 
     A publication without an answer is sent again as it was: the relay publishes it once. After a new handshake, which
@@ -65,21 +64,10 @@ class WebSyncMember(Reference):
         self._sending = asyncio.Lock()
         self._connected = asyncio.Event()
         self._polling: asyncio.Task[Any] | None = None
-        self._running: asyncio.Task[None] | None = None
-        self._left = False
         self._lost_at = 0.0
         self._heard: dict[tuple[str, int], float] = {}
 
-    async def __aenter__(self) -> Self:
-        self._running = asyncio.create_task(self._run())
-        await eventually(lambda: self.welcomes, 20)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._running is not None
-        await self.leave()
-        self._running.cancel()
-        await asyncio.wait([self._running])
+    async def _close(self) -> None:
         self.drop()
         self._wire.close()
 

@@ -7,7 +7,7 @@ import json
 import secrets
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final, Self
+from typing import Any, Final
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
@@ -17,8 +17,7 @@ from websockets.typing import Subprotocol
 
 from relay.client import Envelope, Left, Lost, NotAcknowledged
 from relay.model.envelope import MessageId
-from tests.chaos.reference import Reference, lose
-from tests.fleet import eventually
+from tests.chaos.reference import RunningMember, lose
 
 _AGAIN_AFTER: Final = 0.2
 _C: Final = "{jabber:client}"
@@ -33,7 +32,7 @@ class _Refused(Exception):
     """The relay does not let the client in now."""
 
 
-class XmppMember(Reference):
+class XmppMember(RunningMember):
     """It sends stanzas again that the relay has not counted as handled.
 
     After a stream that could not be resumed, that is told as a loss. A stanza whose fate is open then is sent anew; its
@@ -56,19 +55,6 @@ class XmppMember(Reference):
         # Set while the client is in the room, and has a stream for its stanzas.
         self._inside = asyncio.Event()
         self._sending = asyncio.Lock()
-        self._left = False
-        self._running: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._running = asyncio.create_task(self._run())
-        await eventually(lambda: self.welcomes, 20)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._running is not None
-        await self.leave()
-        self._running.cancel()
-        await asyncio.wait([self._running])
 
     async def send(self, envelope: dict[str, Any], *, timeout: float) -> None:
         name = f"{self._prefix}-{next(self._numbers)}"
