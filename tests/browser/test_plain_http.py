@@ -33,7 +33,8 @@ async def connect(open_tab: OpenTab, site: str, fleet: tuple[Relay, Relay], libr
     await a.run(f"void {name}.open('session')")
     await b.run(f"void {name}.connect('session')")
     await a.until("opened.length === 1")
-    await b.until("opened.length === 1")
+    # Two pages that begin on a busy machine may need more than half a minute for their first offer.
+    await b.until("opened.length === 1", timeout=60)
     await a.run(f"{name}.send('from a')")
     await b.run(f"{name}.send('from b')")
     assert (await b.until("heard[0]"))["message"] == "from a"

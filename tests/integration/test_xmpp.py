@@ -89,11 +89,15 @@ async def test_a_session_ends_with_its_worker(fleet_of: MakeFleet) -> None:
     entered = f'<x xmlns="http://jabber.org/protocol/muc">{HISTORY}</x>'
     enter = f'<presence xmlns="jabber:client" id="join" to="{ROOM}@conference.localhost/{nick}">{entered}</presence>'
     await client.write(enter)
-    # The nick is that of a member which could come back, as far as anybody knows.
-    assert code_of(await client.read()) == "peer_taken"
+    first = await client.read()
+    # Until the old member departs, which may be so already, its nick is that of a member which could come back.
+    refused = code_of(first)
+    assert refused in {"peer_taken", ""}
     assert str(await witness.next()) == f"Departed(peer='{peer}')"
-    await client.write(enter)
-    elements = [await client.read()]
+    if refused:
+        await client.write(enter)
+        first = await client.read()
+    elements = [first]
     while elements[-1].find(f"{C}subject") is None:
         elements.append(await client.read())
     assert json.loads(str(elements[-2].findtext(f"{C}body"))) == {"message": "missed"}
