@@ -19,7 +19,7 @@ export PATH := $(PATH):/usr/sbin
 # Compiled modules are kept, also where the environment says otherwise: tests start many processes.
 export PYTHONDONTWRITEBYTECODE :=
 # Processes that run tests side by side; tests mostly wait.
-JOBS ?= 4
+JOBS ?= 3
 # The tests of one file run in one process, in their order, and share costly fixtures. The slow folders come first.
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 PACKAGES := $(CONFORMANCE)/node_modules/.installed $(BROWSER)/node_modules/.installed
