@@ -1,5 +1,6 @@
 """Fixtures for every test that needs a real server, and the stages of the suite."""
 
+import asyncio
 import itertools
 import signal
 import time
@@ -13,6 +14,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.clusters import Cluster
 from tests.fleet import Client, RedisServer, Relay
+from tests.sentinels import SentinelSet
 
 MakeRelay = Callable[..., Awaitable[Relay]]
 MakeFleet = Callable[..., Awaitable[list[Relay]]]
@@ -90,6 +92,17 @@ def redis_server() -> Iterator[RedisServer]:
 @pytest.fixture(scope="session")
 def redis_url(redis_server: RedisServer) -> str:
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def sentinel_url() -> Iterator[str]:
+    """A master behind sentinels that the tests of one process share; no test has it fail over."""
+    sentinels = SentinelSet()
+    try:
+        asyncio.run(sentinels.start())
+        yield sentinels.url
+    finally:
+        sentinels.close()
 
 
 @pytest.fixture(scope="session")

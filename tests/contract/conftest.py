@@ -1,4 +1,4 @@
-"""One suite per seam, over every implementation: memory, fakeredis, a real redis-server, and a real cluster."""
+"""One suite per seam, over memory, fakeredis, a real redis-server, a master behind sentinels, and a real cluster."""
 
 import asyncio
 import itertools
@@ -202,7 +202,7 @@ def fake_redis_url() -> Iterator[str]:
     server.server_close()
 
 
-_URLS = {"fakeredis": "fake_redis_url", "redis": "redis_url", "cluster": "cluster_url"}
+_URLS = {"fakeredis": "fake_redis_url", "redis": "redis_url", "sentinel": "sentinel_url", "cluster": "cluster_url"}
 
 
 @pytest.fixture(params=["memory", *_URLS])
