@@ -6,9 +6,10 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from relay.backend.settings import HistorySettings
-from relay.model.envelope import MessageId, Publication, Receipt
+from relay.model.envelope import MessageId
 from relay.model.errors import Refused, RelayError
 from relay.model.events import Delivery, Loss, MemberChanged, Message, Replay, RoomEvent
+from relay.model.publication import Publication, Receipt
 
 Sink = Callable[[Sequence[Delivery]], None]
 """Takes the events that arrived together, in order; must neither block nor raise."""

@@ -9,7 +9,8 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from relay.model.envelope import BEFORE_ALL, MessageId, Receipt
+from relay.model.envelope import BEFORE_ALL, MessageId
+from relay.model.publication import Receipt
 from relay.model.tree_changes import Expected, Prepared, TreeChange, TreePart
 
 

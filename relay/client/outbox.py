@@ -21,7 +21,8 @@ from typing import Any
 import msgspec
 
 from relay.client.errors import NotAcknowledged, QueueFull, Rejected
-from relay.model.envelope import MAX_KEY, MessageId
+from relay.model.envelope import MessageId
+from relay.model.envelope_head import MAX_KEY
 from relay.model.errors import ERRORS, BadFrame
 from relay.model.json_text import check_nesting, too_deep
 

@@ -9,7 +9,7 @@ from msgspec import Meta, Raw, Struct
 from starlette.requests import Request
 
 from relay.http.request import read_json
-from relay.model.envelope import MAX_ADDRESSEES
+from relay.model.envelope_head import MAX_ADDRESSEES
 from relay.model.errors import BadFrame, Refused
 from relay.model.explanations import explain, explain_encoding
 from relay.model.json_text import check_nesting, read_leniently

@@ -11,10 +11,11 @@ from relay.http.request import read_query, require_token, worker_of
 from relay.http.responses import ApiResponse, failed
 from relay.http_request import check_origin, counted_client
 from relay.identity.grants import Grants, Right
-from relay.model.envelope import Receipt, read_envelope
+from relay.model.envelope import read_envelope
 from relay.model.errors import Refused, RelayError
 from relay.model.json_text import read_leniently
 from relay.model.names import SERVER
+from relay.model.publication import Receipt
 from relay.rooms.worker import Worker
 
 

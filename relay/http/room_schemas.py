@@ -7,7 +7,7 @@ from relay.http.rooms import MAX_LIMIT
 from relay.http.schemas import BOOLEAN, COUNT, Json, object_of, ref
 from relay.http.subjects import MAX_PLACES
 from relay.model.channels import MAX_LABEL
-from relay.model.envelope import MAX_ADDRESSEES, MAX_KEY
+from relay.model.envelope_head import MAX_ADDRESSEES, MAX_KEY
 from relay.model.member_info import MAX_INFO
 from relay.model.names import MAX_NAME
 from relay.model.rules import MAX_BAN, MAX_PASSWORD, MAX_REASON, MAX_RULE_MEMBERS, MAX_RULE_TTL

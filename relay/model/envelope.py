@@ -6,22 +6,18 @@ where a codec wants it. So `{"a":1}` becomes `{"a":1,"from":"alice","id":"17-4"}
 """
 
 from contextlib import suppress
-from typing import Annotated, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET
 
-from relay.model.channels import SHORT_LABEL, Label, label
+from relay.model.channels import SHORT_LABEL, label
 from relay.model.commands import Publish
+from relay.model.envelope_head import MAX_ADDRESSEES, EnvelopeFields, LabelledHead, TypedHead, UnlabelledHead
 from relay.model.errors import BadFrame, Refused
 from relay.model.explanations import explain, explain_encoding
 from relay.model.json_text import FRAME_NESTING, SHALLOW_BYTES, check_nesting, levels_exceed, nests_deeper, too_deep
 from relay.model.names import check_peer
-
-MAX_ADDRESSEES = 100
-MAX_KEY = 64
-
-Key = Annotated[str, Meta(max_length=MAX_KEY)]
 
 
 class MessageId(NamedTuple):
@@ -65,55 +61,6 @@ class MembershipVersion(NamedTuple):
     epoch: int = 0
 
 
-class Publication(Struct, frozen=True):
-    """A `Publish` command on its way to the bus, with the worker's data about its sender.
-
-    `room` is the receiving room (that of the command may be "", for the connection's own). `sender` is the peer id
-    that the relay vouches for, `generation` the sender's claim to it (0: not a member, there is no claim to check),
-    `version` is from the sender's last `Receipt`, or from its join. `seen` is the newest id that the worker has seen
-    in the room. A member whose connection may be on another worker claims its peer id by `proof` instead: the
-    fingerprint of its resume key ("" for none).
-    """
-
-    command: Publish
-    room: str
-    sender: str
-    generation: int = 0
-    version: MembershipVersion = MembershipVersion()
-    seen: MessageId = BEFORE_ALL
-    proof: str = ""
-
-    @property
-    def key(self) -> str:
-        """The key under which the envelope is published at most once; "" if it may be published again."""
-        identity = self.command.identity
-        return self.command.key if identity is None else identity.key
-
-    def is_repeat_of(self, earlier: MessageId, epoch: int) -> bool:
-        """Whether this repeats an earlier envelope of its sender with the same key, in a room with this epoch."""
-        identity = self.command.identity
-        if identity is None or identity.after is None:
-            return True
-        return identity.after[0] == epoch and earlier.seq > identity.after[1]
-
-
-class Receipt(Struct, frozen=True):
-    """The id of a publication (`text` is `epoch-sequence`).
-
-    `repeat`: it was delivered under this id before, and not again. `version`, if any, belongs into the sender's next
-    publication.
-    """
-
-    text: bytes
-    repeat: bool = False
-    version: MembershipVersion | None = None
-
-    @property
-    def id(self) -> MessageId:
-        """The id; parsed on demand, as most callers only pass its text on."""
-        return read_id(self.text)
-
-
 def read_id(text: bytes) -> MessageId:
     """Parse an id that the relay itself wrote; faster than `MessageId.parse`, and without its checks."""
     epoch, _, seq = text.partition(b"-")
@@ -144,52 +91,13 @@ def unseal(body: bytes) -> bytes:
     return body.rpartition(b'"from":"')[0].removesuffix(b",") + b"}"
 
 
-class _Head(Struct):
-    """The fields of an envelope that the relay reads; of all others it only checks that they are JSON.
-
-    Reserved fields are `Raw`: whether they are there is all that counts, not their type.
-    """
-
-    type: Raw | UnsetType = UNSET
-    sender: Raw | UnsetType = msgspec.field(name="from", default=UNSET)
-    id: Raw | UnsetType = UNSET
-    room: Raw | UnsetType = UNSET
-    to: str | Annotated[list[str], Meta(min_length=1, max_length=MAX_ADDRESSEES)] | None = None
-    key: Key | None = None
-
-
-class _Labelled(_Head):
-    channel: Label | None = None
-
-
-class _Unlabelled(_Head, kw_only=True):
-    """The fields of an envelope whose channel is an object or an array, which is no label."""
-
-    channel: dict[str, Raw] | list[Raw]
-
-
-class _Typed(Struct):
-    type: Raw | UnsetType = UNSET
-
-
-class _Fields(_Typed):
-    """The same fields as they are written, unread."""
-
-    sender: Raw | UnsetType = msgspec.field(name="from", default=UNSET)
-    id: Raw | UnsetType = UNSET
-    room: Raw | UnsetType = UNSET
-    to: Raw | UnsetType = UNSET
-    key: Raw | UnsetType = UNSET
-    channel: Raw | UnsetType = UNSET
-
-
 _LARGE = 4096
 """Bytes from which on a list in an envelope could have so many parts that reading them takes long."""
 
-_heads = msgspec.json.Decoder(_Labelled)
-_unlabelled = msgspec.json.Decoder(_Unlabelled)
-_typed = msgspec.json.Decoder(_Typed)
-_fields = msgspec.json.Decoder(_Fields)
+_heads = msgspec.json.Decoder(LabelledHead)
+_unlabelled = msgspec.json.Decoder(UnlabelledHead)
+_typed = msgspec.json.Decoder(TypedHead)
+_fields = msgspec.json.Decoder(EnvelopeFields)
 
 
 def read_envelope(text: bytes) -> Publish:
@@ -236,7 +144,7 @@ def _is_command(text: bytes) -> bool:
         return False
 
 
-def _decode(text: bytes) -> _Labelled | _Unlabelled:
+def _decode(text: bytes) -> LabelledHead | UnlabelledHead:
     try:
         if len(text) > _LARGE:
             text = _excerpt(text)
@@ -267,7 +175,7 @@ def _excerpt(text: bytes) -> bytes:
     return b"{%b}" % b",".join(parts)
 
 
-def _publish(head: _Labelled | _Unlabelled, text: bytes) -> Publish:
+def _publish(head: LabelledHead | UnlabelledHead, text: bytes) -> Publish:
     key = head.key or ""
     if not (head.type is UNSET and head.sender is UNSET and head.id is UNSET and head.room is UNSET):
         raise BadFrame("reserved_field", about="envelope", key=key)
@@ -279,9 +187,9 @@ def _publish(head: _Labelled | _Unlabelled, text: bytes) -> Publish:
     return Publish(text, to, channel, key)
 
 
-def _label(head: _Labelled | _Unlabelled, key: str) -> str:
+def _label(head: LabelledHead | UnlabelledHead, key: str) -> str:
     try:
-        return label(head.channel) if isinstance(head, _Labelled) else ""
+        return label(head.channel) if isinstance(head, LabelledHead) else ""
     except Refused as error:
         raise BadFrame(error.code, error.text, about="envelope", key=key) from None
 

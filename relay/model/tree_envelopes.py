@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from relay.model.envelope import MAX_KEY
+from relay.model.envelope_head import MAX_KEY
 
 _json = msgspec.json.Encoder()
 

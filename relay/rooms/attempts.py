@@ -12,8 +12,9 @@ from relay.backend.stamps import StampOf
 from relay.fleet_key import FleetKey
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import ClientGone, Refused
+from relay.rooms.claim import Claim
 from relay.rooms.connection import Connection
-from relay.rooms.member import Claim, Member
+from relay.rooms.member import Member
 
 _PURPOSE = "resume key"
 _KEY_SIZE = 16

@@ -8,8 +8,8 @@ from relay.identity.grants import Grants, Right
 from relay.model.errors import ClientGone, Refused, RelayError, Unavailable
 from relay.model.rules import RuleChange, Terms
 from relay.rooms.attempts import Attempts
+from relay.rooms.claim import Claim
 from relay.rooms.connection import Connection
-from relay.rooms.member import Claim
 from relay.rooms.passwords import Guess, Passwords
 from relay.rooms.rule_copies import RuleCopies
 from relay.rooms.rules import packed, stored_change, subject_mark

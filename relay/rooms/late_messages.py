@@ -7,8 +7,9 @@ from msgspec import structs
 
 from relay.backend.waiting import WaitingMessages
 from relay.model.commands import Publish
-from relay.model.envelope import Receipt, read_envelope
+from relay.model.envelope import read_envelope
 from relay.model.errors import RelayError
+from relay.model.publication import Receipt
 from relay.model.waiting import WaitingMessage
 from relay.tasks import BackgroundTasks
 

@@ -13,13 +13,14 @@ from relay.model.envelope import BEFORE_ALL, MembershipVersion, MessageId
 from relay.model.errors import ClientGone, Refused
 from relay.model.events import Loss, Message, Replay, Welcome
 from relay.rooms.announcer import Announcer
+from relay.rooms.claim import Claim
 from relay.rooms.crowding import CrowdingLog
 from relay.rooms.departures import Departures
 from relay.rooms.entrances import Entrances
 from relay.rooms.history_reads import HistoryReads
 from relay.rooms.hub import Hub
 from relay.rooms.ice import IceOffers
-from relay.rooms.member import Claim, Member
+from relay.rooms.member import Member
 from relay.rooms.openings import Opening, Openings
 from relay.rooms.rules import subject_mark
 from relay.rooms.subscriptions import RoomSubscriptions

@@ -8,9 +8,10 @@ from relay.backend.channels import RecentChannels
 from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.model.commands import Publish
-from relay.model.envelope import BEFORE_ALL, Publication, Receipt
+from relay.model.envelope import BEFORE_ALL
 from relay.model.errors import NotMember, RelayError, Replaced, Unavailable
 from relay.model.names import SERVER
+from relay.model.publication import Publication, Receipt
 from relay.rooms.announcer import Announcer
 from relay.rooms.fan_out import SMALL, FanOut
 from relay.rooms.hub import Hub

@@ -10,8 +10,8 @@ from typing import Final
 from relay.backend.presence import HeldMember
 from relay.backend.trees import Ended, Trees, Writer, WriteReceipt
 from relay.model.commands import Publish
-from relay.model.envelope import Receipt
 from relay.model.errors import NotMember, Refused, RelayError, Replaced, Unavailable
+from relay.model.publication import Receipt
 from relay.model.tree_changes import Expected, Prepared, TreeChange, TreePart
 from relay.rooms.announcer import Announcer
 from relay.rooms.fan_out import SMALL, FanOut

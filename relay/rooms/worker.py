@@ -25,11 +25,12 @@ from relay.identity.grants import ADMIN, Grants
 from relay.limits import AddressLimits, Clock, PaceLimits
 from relay.metrics import Metrics
 from relay.model.commands import Publish, Tracking
-from relay.model.envelope import BEFORE_ALL, MessageId, Receipt, read_envelope
+from relay.model.envelope import BEFORE_ALL, MessageId, read_envelope
 from relay.model.errors import GOING_AWAY, Refused, RelayError
 from relay.model.events import Message, Roster
 from relay.model.json_text import read_leniently
 from relay.model.names import SERVER
+from relay.model.publication import Receipt
 from relay.model.room_list import FIRST_ROOMS, RoomPage, RoomQuery
 from relay.model.standing import Standing
 from relay.model.tree_changes import Expected, TreeChange
@@ -37,6 +38,7 @@ from relay.model.workers import LocalWorkers
 from relay.origins import AllowedOrigins
 from relay.rooms.admissions import Admissions, Ticket
 from relay.rooms.buffers import Buffers
+from relay.rooms.claim import Claim
 from relay.rooms.clients import Clients
 from relay.rooms.composition import WorkerBasis, compose
 from relay.rooms.expiries import Expiries
@@ -45,7 +47,7 @@ from relay.rooms.guesses import Guesses
 from relay.rooms.health import Health
 from relay.rooms.large_messages import LargeMessages
 from relay.rooms.late_messages import LateMessages
-from relay.rooms.member import Claim, Listener, Member
+from relay.rooms.member import Listener, Member
 from relay.rooms.observer import Observer
 from relay.rooms.outside_rates import OutsideRates
 from relay.rooms.quotas import Quotas

@@ -68,9 +68,9 @@ from relay.backend.webhooks import Outboxes, WebhookQueue
 from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
 from relay.model.commands import Publish
-from relay.model.envelope import Publication
 from relay.model.errors import RelayError
 from relay.model.events import Delivery
+from relay.model.publication import Publication
 
 LOG = HistorySettings(size=50, ttl=30, replay_bytes=100_000, repeat_keys=200)
 ROOMS = RoomSettings(members=5, places=2, roster=3, state_ttl=60, history=LOG)

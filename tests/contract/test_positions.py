@@ -12,8 +12,9 @@ from relay.config import Settings
 from relay.gateways.native.gateway import NativeCodec
 from relay.model.commands import Publish, Tracking
 from relay.model.envelope import MessageId
+from relay.rooms.claim import Claim
 from relay.rooms.connection import Transfer
-from relay.rooms.member import Claim, Member
+from relay.rooms.member import Member
 from relay.rooms.worker import Worker
 from tests.contract.conftest import FakeWorker, MakeWorker
 from tests.fleet import RedisServer

@@ -14,9 +14,10 @@ from relay.gateways.native.gateway import NativeCodec
 from relay.ids import IdGenerator
 from relay.metrics import Metrics
 from relay.model.workers import LocalWorkers
+from relay.rooms.claim import Claim
 from relay.rooms.composition import WorkerBasis, WorkerParts, compose
 from relay.rooms.heartbeat import beat_interval
-from relay.rooms.member import Claim, Member
+from relay.rooms.member import Member
 from tests.unit.rooms.world import FakeConnection
 
 ROOMS = 500

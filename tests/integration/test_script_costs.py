@@ -29,8 +29,9 @@ from relay.backend.webhooks import OUTBOX_EVENTS
 from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
 from relay.model.commands import MAX_LISTED, Publish
-from relay.model.envelope import BEFORE_ALL, MessageId, Publication
+from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import Refused
+from relay.model.publication import Publication
 from relay.model.room_list import RoomQuery
 from relay.model.tree import leaves_of
 from relay.model.tree_changes import MOST_PREPARED, Expected, PathWrite, Prepared, TreeChange

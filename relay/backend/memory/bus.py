@@ -8,9 +8,10 @@ from typing import Self
 from relay.backend.bus import BusHealth, Published, Sink, no_such_peer, replay_of
 from relay.backend.memory.state import MemoryRooms
 from relay.backend.settings import HistorySettings
-from relay.model.envelope import BEFORE_ALL, MessageId, Publication, Receipt, seal, splice
+from relay.model.envelope import BEFORE_ALL, MessageId, seal, splice
 from relay.model.errors import NotMember, Refused, RelayError, Replaced
 from relay.model.events import Message, Replay, RoomEvent
+from relay.model.publication import Publication, Receipt
 
 
 class MemoryBus:

@@ -25,7 +25,7 @@ from relay.backend.redis.subscriber import Arrival
 from relay.backend.settings import RedisSettings, RoomSettings
 from relay.limits import Clock
 from relay.metrics import Metrics
-from relay.model.envelope import MembershipVersion, MessageId, Publication, Receipt, read_id
+from relay.model.envelope import MembershipVersion, MessageId, read_id
 from relay.model.errors import NotMember, Refused, RelayError, Replaced
 from relay.model.events import (
     Delivery,
@@ -41,6 +41,7 @@ from relay.model.events import (
 )
 from relay.model.json_text import SHALLOW_BYTES, nests_deeper
 from relay.model.names import NO_MEMBER, NOTICE, SHARED_TREE, TREE
+from relay.model.publication import Publication, Receipt
 
 log = logging.getLogger("relay.backend.redis")
 

@@ -24,8 +24,8 @@ from relay.backend.redis.run import RedisRun, read_run
 from relay.backend.redis.scripts import RUN
 from relay.backend.redis.sentinel import NOT_MASTER, Address
 from relay.logs import LogIntervals
-from relay.model.envelope import Receipt
 from relay.model.errors import OutcomeUnknown, RelayError
+from relay.model.publication import Receipt
 from relay.tasks import KeptLoop
 
 log = logging.getLogger("relay.backend.redis")

@@ -16,7 +16,8 @@ from relay.backend.redis.scripts import PUBLISH, milliseconds, sharded
 from relay.backend.settings import RoomSettings
 from relay.limits import Clock
 from relay.model.commands import Identity
-from relay.model.envelope import MembershipVersion, MessageId, Publication, splice
+from relay.model.envelope import MembershipVersion, MessageId, splice
+from relay.model.publication import Publication
 
 _COMMAND = b"*%d\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b"
 """A command in RESP: the number of its parts, then the parts; some have their length already."""

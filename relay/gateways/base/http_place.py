@@ -13,7 +13,8 @@ from relay.gateways.base.join_request import JoinRequest
 from relay.gateways.base.query import parse_since, read_channels, read_flag
 from relay.gateways.base.websocket import arrival
 from relay.http_request import header, read_query
-from relay.model.envelope import MAX_KEY, MessageId
+from relay.model.envelope import MessageId
+from relay.model.envelope_head import MAX_KEY
 from relay.model.errors import Refused
 from relay.model.member_info import read_info
 from relay.model.names import escape_peer

@@ -25,8 +25,9 @@ from relay.model.events import (
 )
 from relay.model.member_info import vouch, vouched_part
 from relay.model.names import check_room
+from relay.rooms.claim import Claim
 from relay.rooms.connection import Connection
-from relay.rooms.member import Claim, Listener, Member, TreeMember, UnheldMember
+from relay.rooms.member import Listener, Member, TreeMember, UnheldMember
 from relay.rooms.worker import Worker
 
 MAX_CHANNEL_NAMES = 32_768

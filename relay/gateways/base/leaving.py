@@ -6,8 +6,9 @@ from relay.gateways.base.http_place import HttpPlace
 from relay.model.codec import NOTHING, Batch, Frame
 from relay.model.errors import CloseReason, Refused, RelayError
 from relay.model.events import Event
+from relay.rooms.claim import Claim
 from relay.rooms.connection import Transfer
-from relay.rooms.member import Claim, Member
+from relay.rooms.member import Member
 from relay.rooms.worker import Worker
 
 

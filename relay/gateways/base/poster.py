@@ -10,9 +10,10 @@ from relay.gateways.base.http_place import HttpPlace
 from relay.gateways.base.post_rates import PostRates, wait_for_turn
 from relay.limits import Pace
 from relay.model.commands import Command, Identity, Publish
-from relay.model.envelope import Receipt, read_envelope
+from relay.model.envelope import read_envelope
 from relay.model.errors import Refused, RelayError
 from relay.model.json_text import read_leniently
+from relay.model.publication import Receipt
 from relay.rooms.worker import Worker
 
 _OF_MEMBERS: Final = frozenset({"out_of_order", "no_such_peer"})

@@ -40,7 +40,7 @@ from relay.model.commands import (
     Subscribe,
     Unsubscribe,
 )
-from relay.model.envelope import MessageId, Receipt
+from relay.model.envelope import MessageId
 from relay.model.errors import (
     BAD_REQUEST,
     GOODBYE_CODES,
@@ -56,6 +56,7 @@ from relay.model.errors import (
     RelayError,
 )
 from relay.model.events import Failure, Refreshed, TokenExpiring
+from relay.model.publication import Receipt
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection
 from relay.rooms.member import Member

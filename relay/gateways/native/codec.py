@@ -5,25 +5,37 @@ end. An object with `type` is a command to the relay, or an event from it. No ev
 a plain server that echoes envelopes pick messages by their channel, and so never take an event for a message.
 """
 
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
-from msgspec import Meta, Raw, Struct
 
 from relay.gateways.base.event_fields import event_fields
+from relay.gateways.native.commands import (
+    Channels,
+    CommandHead,
+    CommandType,
+    InfoCommand,
+    JoinCommand,
+    LeaveCommand,
+    OwnCommand,
+    PingCommand,
+    PresenceCommand,
+    PublishCommand,
+    RefreshCommand,
+    SubscribeCommand,
+    UnsubscribeCommand,
+)
 from relay.gateways.native.control import CONTROL_COMMANDS, ControlCommand, read_control
 from relay.gateways.native.topics import (
-    MAX_TOPICS,
     PublishTopic,
     SubscribeTopics,
     UnsubscribeTopics,
     publication,
 )
 from relay.model import events
-from relay.model.channels import Label, labels
+from relay.model.channels import labels
 from relay.model.codec import Frame
 from relay.model.commands import (
-    MAX_LISTED,
     AskPresence,
     Command,
     Join,
@@ -35,85 +47,16 @@ from relay.model.commands import (
     Subscribe,
     Unsubscribe,
 )
-from relay.model.envelope import Key, read_envelope, read_frame
+from relay.model.envelope import read_envelope, read_frame
 from relay.model.errors import BadFrame, Refused
 from relay.model.explanations import explain
 from relay.model.json_text import check_nesting, read_leniently
 from relay.model.member_info import read_info
-from relay.model.rules import MAX_PASSWORD
 
-Channels = Annotated[list[Label], Meta(max_length=1000)]
-Topics = Annotated[list[str], Meta(max_length=MAX_TOPICS)]
-
-
-class _Command(Struct, tag_field="type"):
-    key: Key = ""
-    room: str = ""
-
-
-class _Join(_Command, tag="join"):
-    resume: Key = ""
-    since: str = ""
-    echo: bool = False
-    presence: bool = False
-    channels: Channels | None = None
-    info: Raw = Raw(b"null")
-    password: Annotated[str, Meta(max_length=MAX_PASSWORD)] = ""
-
-
-class _Leave(_Command, tag="leave"):
-    pass
-
-
-class _Publish(_Command, tag="publish"):
-    envelope: Raw = Raw(b"")
-    after: Key = ""
-    topic: str = ""
-    data: Raw = Raw(b"")
-
-
-class _Subscribe(_Command, tag="subscribe"):
-    channels: Annotated[Channels, Meta(min_length=1)] | None = None
-    topics: Topics | None = None
-
-
-class _Unsubscribe(_Command, tag="unsubscribe"):
-    channels: Channels | None = None
-    topics: Topics | None = None
-
-
-class _Info(_Command, tag="info", kw_only=True):
-    info: Raw
-
-
-class _Presence(_Command, tag="presence"):
-    limit: Annotated[int, Meta(ge=1, le=MAX_LISTED)] | None = None
-
-
-class _Ping(_Command, tag="ping"):
-    pass
-
-
-class _Refresh(_Command, tag="refresh", kw_only=True):
-    token: Annotated[str, Meta(min_length=1)]
-
-
-class _CommandType(Struct):
-    type: str = ""
-
-
-class _CommandHead(Struct):
-    """The fields of a command which an error about it repeats."""
-
-    type: str = ""
-    key: Key = ""
-
-
-_OwnCommand = _Join | _Leave | _Publish | _Subscribe | _Unsubscribe | _Info | _Presence | _Ping | _Refresh
-_AnyCommand = _OwnCommand | ControlCommand
+_AnyCommand = OwnCommand | ControlCommand
 _command_decoder = msgspec.json.Decoder(_AnyCommand)
-_head_decoder = msgspec.json.Decoder(_CommandHead)
-_type_decoder = msgspec.json.Decoder(_CommandType)
+_head_decoder = msgspec.json.Decoder(CommandHead)
+_type_decoder = msgspec.json.Decoder(CommandType)
 _encoder = msgspec.json.Encoder()
 _SHOWN_TYPE: Final = 40
 _COMMANDS = CONTROL_COMMANDS | {
@@ -158,7 +101,7 @@ def _decode_command(data: bytes) -> Command:
         raise _bad_command(data, explain(error)) from None
     room, key = command.room, command.key
     match command:
-        case _Join():
+        case JoinCommand():
             info = _read_info(bytes(command.info), "join", key)
             channels = _labels(command.channels, "join", key)
             return Join(
@@ -172,29 +115,29 @@ def _decode_command(data: bytes) -> Command:
                 info,
                 password=command.password,
             )
-        case _Leave():
+        case LeaveCommand():
             return Leave(room, key)
-        case _Publish():
+        case PublishCommand():
             return _decode_publication(command) if command.topic else _decode_publish(command)
-        case _Subscribe():
+        case SubscribeCommand():
             return _decode_subscribe(command)
-        case _Unsubscribe():
+        case UnsubscribeCommand():
             if command.topics is not None:
                 return UnsubscribeTopics(command.topics, key)
             return Unsubscribe(_labels(command.channels, "unsubscribe", key), room, key)
-        case _Info():
+        case InfoCommand():
             return SetInfo(_read_info(bytes(command.info), "info", key), room, key)
-        case _Presence():
+        case PresenceCommand():
             return AskPresence(room, key, command.limit)
-        case _Ping():
+        case PingCommand():
             return Ping(room, key)
-        case _Refresh():
+        case RefreshCommand():
             return Refresh(command.token, key)
         case _:
             return read_control(command)
 
 
-def _decode_publish(command: _Publish) -> Publish:
+def _decode_publish(command: PublishCommand) -> Publish:
     if not command.envelope:
         raise BadFrame("bad_command", "publish needs an envelope", about="publish", key=command.key)
     try:
@@ -209,7 +152,7 @@ def _decode_publish(command: _Publish) -> Publish:
     return Publish(inner.envelope, inner.to, inner.channel, inner.key or command.key, command.room, command.after)
 
 
-def _decode_subscribe(command: _Subscribe) -> Command:
+def _decode_subscribe(command: SubscribeCommand) -> Command:
     if command.topics is not None:
         return SubscribeTopics(command.topics, command.key)
     channels = _labels(command.channels, "subscribe", command.key)
@@ -225,7 +168,7 @@ def _labels(channels: Channels | None, about: str, key: str) -> list[str] | None
         raise BadFrame("bad_command", error.text, about=about, key=key) from None
 
 
-def _decode_publication(command: _Publish) -> PublishTopic:
+def _decode_publication(command: PublishCommand) -> PublishTopic:
     if not command.data:
         raise BadFrame("bad_command", "publish to a topic needs data", about="publish", key=command.key)
     envelope = publication(bytes(command.data))
@@ -251,7 +194,7 @@ def _bad_command(data: bytes, text: str) -> BadFrame:
     except msgspec.ValidationError:
         # The key is too long, or no text; or the type is no text, and so no command.
         try:
-            head = _CommandHead(_type_decoder.decode(data).type)
+            head = CommandHead(_type_decoder.decode(data).type)
         except msgspec.ValidationError:
             return BadFrame("unknown_command", _unknown("this type"))
         if head.type in _COMMANDS:

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from relay.model.commands import ChangeRules, CloseRoom, Kick, MoveMembers, RoomControl
-from relay.model.envelope import MAX_ADDRESSEES, Key
+from relay.model.envelope_head import MAX_ADDRESSEES, Key
 from relay.model.errors import BadFrame, Refused
 from relay.model.names import check_peer, check_room
 from relay.model.rules import MAX_BAN, MAX_REASON, RuleChange, checked_change

@@ -20,7 +20,7 @@ from relay.gateways.native.declaration import NAME, TOKENS
 from relay.gateways.native.previous import MarkingCodec, PreviousConnection
 from relay.gateways.native.session import NativeSession
 from relay.http_request import header, read_query
-from relay.model.envelope import MAX_KEY
+from relay.model.envelope_head import MAX_KEY
 from relay.model.errors import Refused
 from relay.model.member_info import read_info
 from relay.model.names import escape_peer, escape_room

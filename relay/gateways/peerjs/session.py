@@ -16,8 +16,8 @@ from relay.gateways.peerjs.record import RecordedSignals
 from relay.gateways.peerjs.waiting import TRANSIENT, Sent, WaitingSignals
 from relay.model.codec import Frame
 from relay.model.commands import Publish
-from relay.model.envelope import Receipt
 from relay.model.errors import OutcomeUnknown, Refused, RelayError
+from relay.model.publication import Receipt
 from relay.rooms.admissions import Ticket
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker

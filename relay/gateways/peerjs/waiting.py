@@ -12,8 +12,8 @@ from msgspec import structs
 from relay.gateways.peerjs.codec import LEAVE, Signal
 from relay.gateways.peerjs.errors import PeerJSRefused
 from relay.gateways.peerjs.record import RecordedSignals
-from relay.model.envelope import Receipt
 from relay.model.errors import Refused, RelayError
+from relay.model.publication import Receipt
 from relay.rooms.buffers import Buffer
 
 EXPIRE_AFTER: Final = 5.0

@@ -11,9 +11,9 @@ from relay.gateways.base.http_place import PlaceQuery
 from relay.gateways.base.poster import Poster
 from relay.gateways.plainhttp.state import state_of
 from relay.http_request import counted_client
-from relay.model.envelope import Receipt
 from relay.model.errors import Refused, RelayError
 from relay.model.json_text import check_nesting
+from relay.model.publication import Receipt
 from relay.rooms.large_messages import LARGE
 from relay.rooms.worker import Worker
 

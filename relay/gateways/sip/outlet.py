@@ -17,8 +17,8 @@ from relay.gateways.sip.replies import ALLOWED, refusal
 from relay.gateways.sip.transactions import Done
 from relay.model.codec import Encoder, Frame
 from relay.model.commands import Command, Publish
-from relay.model.envelope import Receipt
 from relay.model.errors import BAD_PACKET, BadFrame, RelayError
+from relay.model.publication import Receipt
 from relay.rooms.member import Member
 
 log = logging.getLogger("relay.session")

@@ -14,10 +14,10 @@ from relay.gateways.socketio.apps.port import ClientPort, Handshake, PublishOutc
 from relay.gateways.socketio.encoders import OutgoingEvent, PacketEncoder
 from relay.identity.grants import Grants, Right
 from relay.model.commands import Publish, SetInfo, Tracking
-from relay.model.envelope import Receipt
 from relay.model.errors import BAD_REQUEST, ClientGone, Refused, RelayError
 from relay.model.events import Welcome
 from relay.model.names import check_room
+from relay.model.publication import Receipt
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
 

@@ -18,9 +18,9 @@ from relay.gateways.socketio.codec import Emitted
 from relay.gateways.socketio.encoders import PacketEncoder
 from relay.gateways.socketio.parser import IncomingEvent
 from relay.model.commands import Command, Publish
-from relay.model.envelope import Receipt
 from relay.model.errors import BAD_REQUEST, JOIN_CLOSES, ClientGone, RelayError
 from relay.model.events import Event, Welcome
+from relay.model.publication import Receipt
 from relay.rooms.admissions import Ticket
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker

@@ -33,8 +33,9 @@ from relay.ids import fingerprint
 from relay.model.checkpoints import FIRST_TURN
 from relay.model.codec import Frame
 from relay.model.commands import Command, Join, Publish
-from relay.model.envelope import MessageId, Receipt
+from relay.model.envelope import MessageId
 from relay.model.errors import REPLACED, UNAVAILABLE, BadFrame, OutcomeUnknown, Refused, RelayError, Unavailable
+from relay.model.publication import Receipt
 from relay.rooms.admissions import Ticket
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker

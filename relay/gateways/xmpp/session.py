@@ -27,8 +27,8 @@ from relay.gateways.xmpp.requests import (
 )
 from relay.identity.grants import Right
 from relay.model.commands import AskPresence, Publish
-from relay.model.envelope import Receipt
 from relay.model.errors import Refused, RelayError
+from relay.model.publication import Receipt
 
 MAX_ID: Final = 255
 """Characters of the id of a stanza, which is kept while an answer is awaited."""

@@ -24,7 +24,7 @@ from relay.gateways.xmpp.stream_management import Source
 from relay.gateways.xmpp.writing import tag
 from relay.model.codec import Encoder, Frame
 from relay.model.commands import Command, Join, Publish
-from relay.model.envelope import MessageId, Receipt
+from relay.model.envelope import MessageId
 from relay.model.errors import (
     BAD_PACKET,
     NORMAL,
@@ -36,6 +36,7 @@ from relay.model.errors import (
     RelayError,
 )
 from relay.model.events import Message
+from relay.model.publication import Receipt
 from relay.rooms.admissions import Ticket
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker

@@ -18,8 +18,8 @@ from relay.config import Settings
 from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
 from relay.model.commands import Publish
-from relay.model.envelope import Publication
 from relay.model.events import MemberJoined, Message
+from relay.model.publication import Publication
 from tests.unit.backend.redis.conftest import ScriptedRedis, server
 from tests.unit.backend.redis.test_subscriber import confirm
 

@@ -23,10 +23,10 @@ from relay.identity.admin import AdminToken
 from relay.identity.grants import ADMIN, GUEST, Grants
 from relay.ids import IdGenerator
 from relay.metrics import Metrics
-from relay.model.envelope import Receipt
 from relay.model.errors import Refused, RelayError
 from relay.model.events import Roster
 from relay.model.names import SERVER
+from relay.model.publication import Receipt
 from relay.model.room_list import RoomPage, RoomQuery
 from relay.model.rules import RoomRules, RuleChange
 from relay.origins import AllowedOrigins

@@ -11,7 +11,8 @@ from relay.backend.stamps import Stamp
 from relay.identity.grants import Grants
 from relay.model.errors import ClientGone, OutcomeUnknown, Refused
 from relay.rooms.attempts import Attempts
-from relay.rooms.member import Claim, Member
+from relay.rooms.claim import Claim
+from relay.rooms.member import Member
 from tests.unit.rooms.world import FakeConnection, World
 
 

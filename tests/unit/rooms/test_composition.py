@@ -9,8 +9,9 @@ from relay.ids import IdGenerator
 from relay.metrics import Metrics
 from relay.model.events import Gap
 from relay.model.workers import LocalWorkers
+from relay.rooms.claim import Claim
 from relay.rooms.composition import WorkerBasis, WorkerParts, compose
-from relay.rooms.member import Claim, Member
+from relay.rooms.member import Member
 from tests.unit.rooms.world import FakeConnection
 
 

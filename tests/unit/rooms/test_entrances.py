@@ -6,7 +6,8 @@ from relay.backend.rules import Change
 from relay.identity.grants import Grants, Right, RoomGrant
 from relay.model.errors import ClientGone, Refused, Unavailable
 from relay.model.rules import OpenRoom, RoomRules, RuleChange, Terms
-from relay.rooms.member import Claim, Member
+from relay.rooms.claim import Claim
+from relay.rooms.member import Member
 from tests.unit.rooms.world import World
 
 BOSS = Grants(subject="boss", rooms=(RoomGrant("room", frozenset({Right.JOIN, Right.LOCK})),))

@@ -6,8 +6,8 @@ import pytest
 
 from relay.backend.memory.waiting import MemoryWaitingMessages
 from relay.model.commands import Publish
-from relay.model.envelope import Receipt
 from relay.model.errors import Refused, RelayError, Unavailable
+from relay.model.publication import Receipt
 from relay.model.waiting import WaitingMessage
 from relay.rooms.late_messages import LateMessages
 from relay.tasks import BackgroundTasks

@@ -6,7 +6,7 @@ import pytest
 
 from relay.model.envelope import MessageId
 from relay.model.errors import OutcomeUnknown, Refused, Unavailable
-from relay.rooms.member import Claim
+from relay.rooms.claim import Claim
 from tests.unit.rooms.world import World
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from relay.model.errors import Refused
-from relay.rooms.member import Claim, Member
+from relay.rooms.claim import Claim
+from relay.rooms.member import Member
 from tests.unit.rooms.world import World
 
 

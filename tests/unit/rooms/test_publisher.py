@@ -7,7 +7,7 @@ import pytest
 from relay.ids import fingerprint
 from relay.model.commands import NO_IDENTITY, Identity, Publish
 from relay.model.errors import REPLACED, RelayError, Replaced, Unavailable
-from relay.rooms.member import Claim
+from relay.rooms.claim import Claim
 from tests.unit.rooms.world import World
 
 

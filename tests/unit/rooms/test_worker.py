@@ -15,7 +15,8 @@ from relay.model.commands import Publish
 from relay.model.envelope import BEFORE_ALL
 from relay.model.errors import BadFrame, CloseReason, Refused, RelayError, Unavailable
 from relay.model.rules import RuleChange
-from relay.rooms.member import Claim, Member
+from relay.rooms.claim import Claim
+from relay.rooms.member import Member
 from relay.rooms.observer import Observer, Sight
 from relay.rooms.worker import Worker
 from tests.unit.rooms.world import FakeConnection

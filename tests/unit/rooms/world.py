@@ -26,6 +26,7 @@ from relay.model.envelope import BEFORE_ALL
 from relay.model.events import RulesChanged
 from relay.rooms.announcer import Announcer
 from relay.rooms.attempts import Attempts
+from relay.rooms.claim import Claim
 from relay.rooms.counts import CountNotices
 from relay.rooms.crowding import CrowdingLog
 from relay.rooms.departures import Departures
@@ -36,7 +37,7 @@ from relay.rooms.history_reads import HistoryReads
 from relay.rooms.hub import Hub
 from relay.rooms.ice import IceOffers
 from relay.rooms.infos import MemberInfos
-from relay.rooms.member import Claim, Member
+from relay.rooms.member import Member
 from relay.rooms.member_lists import MemberLists
 from relay.rooms.membership import Membership
 from relay.rooms.notices import PresenceNotices

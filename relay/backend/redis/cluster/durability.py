@@ -11,8 +11,8 @@ from relay.backend.redis.cluster.client import ClusterClient
 from relay.backend.redis.cluster.node import Node
 from relay.backend.redis.cluster.slots import slot_of_tag
 from relay.backend.redis.durability import Replicas
-from relay.model.envelope import Receipt
 from relay.model.errors import OutcomeUnknown, RelayError
+from relay.model.publication import Receipt
 
 
 class ClusterDurability:

@@ -14,7 +14,7 @@ from relay.gateways.socketio.encoders import OutgoingEvent
 from relay.gateways.socketio.errors import BadEvent
 from relay.model import events
 from relay.model.commands import ChangeRules, CloseRoom, Kick, MoveMembers, RoomControl
-from relay.model.envelope import MAX_ADDRESSEES
+from relay.model.envelope_head import MAX_ADDRESSEES
 from relay.model.errors import Refused
 from relay.model.explanations import explain
 from relay.model.names import escape_peer, escape_room, unescape

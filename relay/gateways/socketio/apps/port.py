@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from relay.gateways.base.join_request import JoinRequest
 from relay.identity.grants import Grants
 from relay.model.commands import Publish
-from relay.model.envelope import Receipt
 from relay.model.errors import RelayError
 from relay.model.events import Welcome
+from relay.model.publication import Receipt
 from relay.rooms.worker import Worker
 
 PublishOutcome = Callable[[Receipt | RelayError], None]

@@ -34,7 +34,7 @@ from relay.gateways.socketio.parser import (
 from relay.model import events
 from relay.model.channels import Label, label
 from relay.model.commands import NO_IDENTITY, Command, Detect, Identity, Move, Publish, Refresh
-from relay.model.envelope import MAX_KEY
+from relay.model.envelope_head import MAX_KEY
 from relay.model.errors import BadFrame, Refused
 from relay.model.ice import IceOffer
 from relay.model.names import escape_room, unescape

@@ -7,9 +7,9 @@ from relay.backend.memory.bus import MemoryBus
 from relay.backend.memory.state import MemoryRooms
 from relay.backend.settings import HistorySettings
 from relay.model.commands import NO_IDENTITY, Publish
-from relay.model.envelope import Publication, Receipt
 from relay.model.errors import NotMember, Refused, RelayError
 from relay.model.events import Message
+from relay.model.publication import Publication, Receipt
 
 
 def world() -> tuple[MemoryBus, MemoryRooms, list[Any]]:

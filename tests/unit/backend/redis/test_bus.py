@@ -15,9 +15,10 @@ from relay.backend.redis.subscriber import Subscriber
 from relay.backend.settings import RedisSettings, RoomSettings
 from relay.metrics import Metrics
 from relay.model.commands import Publish
-from relay.model.envelope import MembershipVersion, MessageId, Publication
+from relay.model.envelope import MembershipVersion, MessageId
 from relay.model.errors import OutcomeUnknown, Unavailable
 from relay.model.events import Gap, MemberJoined, MemberLeft, Message, TakenOver
+from relay.model.publication import Publication
 from tests.unit.backend.redis.conftest import ScriptedRedis, server
 from tests.unit.backend.redis.test_subscriber import confirm, message
 

@@ -11,8 +11,8 @@ from relay.backend.redis.connection import Dialer
 from relay.backend.redis.durability import Replicas
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.run import RedisRun
-from relay.model.envelope import Receipt
 from relay.model.errors import OutcomeUnknown, RelayError, Replaced
+from relay.model.publication import Receipt
 from tests.fleet import eventually
 from tests.unit.backend.redis.conftest import ScriptedRedis
 

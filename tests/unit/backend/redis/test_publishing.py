@@ -9,7 +9,8 @@ from relay.backend.redis.publishing import PublishCommands
 from relay.backend.redis.scripts import PUBLISH
 from relay.backend.settings import HistorySettings, RoomSettings
 from relay.model.commands import NO_IDENTITY, Publish
-from relay.model.envelope import MembershipVersion, MessageId, Publication
+from relay.model.envelope import MembershipVersion, MessageId
+from relay.model.publication import Publication
 
 ROOMS = RoomSettings(state_ttl=60, history=HistorySettings(size=10, ttl=8, repeat_keys=3))
 KEYS = Keys("relay")

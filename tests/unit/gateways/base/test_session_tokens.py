@@ -17,7 +17,7 @@ from relay.model.codec import Frame
 from relay.model.commands import Join, Publish, Refresh
 from relay.model.envelope import MessageId
 from relay.model.errors import NOT_ADMITTED, TOKEN_EXPIRED, TOKEN_REFUSED, UNAVAILABLE, CloseReason, Refused
-from relay.rooms.member import Claim
+from relay.rooms.claim import Claim
 from relay.rooms.observer import Sight
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import CODECS, Client, FakeConnection, until, until_members

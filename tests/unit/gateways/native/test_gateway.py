@@ -18,8 +18,9 @@ from relay.gateways.native.gateway import choose_subprotocol, read_resume_key
 from relay.gateways.native.routes import routes
 from relay.model.envelope import MessageId
 from relay.model.errors import Refused
+from relay.rooms.claim import Claim
 from relay.rooms.connection import WireConnection
-from relay.rooms.member import Claim, Member
+from relay.rooms.member import Member
 from relay.rooms.worker import Worker
 from relay.wire.websocket import WebSocketProtocol
 from tests.unit.gateways.base.fakes import AsgiClient, until, until_members

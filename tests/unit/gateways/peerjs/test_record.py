@@ -10,7 +10,8 @@ from relay.backend.memory.waiting import MemoryWaitingMessages
 from relay.gateways.peerjs.codec import Signal
 from relay.gateways.peerjs.record import RecordedSignals
 from relay.model.commands import Publish
-from relay.model.envelope import MessageId, Receipt
+from relay.model.envelope import MessageId
+from relay.model.publication import Receipt
 from relay.rooms.late_messages import LateMessages
 from relay.rooms.member import Member, UnheldMember
 from relay.tasks import BackgroundTasks

@@ -12,8 +12,8 @@ from relay.gateways.peerjs.record import RecordedSignals
 from relay.gateways.peerjs.waiting import MOST_BYTES, MOST_WAITING, Sent, WaitingSignals
 from relay.limits import Clock
 from relay.metrics import Metrics
-from relay.model.envelope import Receipt
 from relay.model.errors import Refused, RelayError, Unavailable
+from relay.model.publication import Receipt
 from relay.rooms.buffers import Buffers
 
 CLOCK: Clock = lambda: 0.0  # noqa: E731

@@ -23,9 +23,9 @@ from relay.gateways.socketio.parser import IncomingEvent
 from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.model.codec import Frame
 from relay.model.commands import Publish
-from relay.model.envelope import Receipt
 from relay.model.errors import Refused, RelayError
 from relay.model.events import Event, Failure, Message, PresenceChange
+from relay.model.publication import Receipt
 from relay.rooms.worker import Worker
 from tests.unit.gateways.socketio.clients import FakeConnection
 

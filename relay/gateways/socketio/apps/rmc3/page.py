@@ -12,11 +12,12 @@ from relay.gateways.socketio.apps.rmc3.contacts import Contacts
 from relay.gateways.socketio.apps.rmc3.events import CustomEvents, message_event
 from relay.gateways.socketio.apps.rmc3.places import PlaceKey
 from relay.gateways.socketio.apps.rmc3.stay import Stay
-from relay.model.envelope import BEFORE_ALL, MessageId, Receipt
+from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import Refused, RelayError
 from relay.model.events import Welcome
 from relay.model.json_text import nests_deeper
 from relay.model.names import unescape
+from relay.model.publication import Receipt
 
 _DEFAULT_MOST: Final = 1000
 """Participants that a page allows if it says nothing."""

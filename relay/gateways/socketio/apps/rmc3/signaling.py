@@ -12,9 +12,9 @@ from relay.gateways.socketio.apps.rmc3.arguments import argument, read_object, r
 from relay.gateways.socketio.apps.rmc3.page import PageState
 from relay.gateways.socketio.apps.rmc3.signals import PageSignal, read_content
 from relay.model.commands import Publish
-from relay.model.envelope import Receipt
 from relay.model.errors import OutcomeUnknown, RelayError
 from relay.model.names import escape_peer, unescape
+from relay.model.publication import Receipt
 
 _NULL = Raw(b"null")
 

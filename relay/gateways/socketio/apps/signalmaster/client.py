@@ -23,10 +23,10 @@ from relay.gateways.socketio.apps.signalmaster.requests import (
 from relay.gateways.socketio.apps.signalmaster.resources import Resources
 from relay.gateways.socketio.parser import IncomingEvent
 from relay.model import events
-from relay.model.envelope import Receipt
 from relay.model.errors import Refused, RelayError
 from relay.model.member_info import INFO_RATE
 from relay.model.names import unescape
+from relay.model.publication import Receipt
 
 DIALECT: Final = "signalmaster"
 """The value of the parameter `dialect` in the address of a page."""

@@ -7,8 +7,8 @@ import pytest
 
 from relay.backend.redis.cluster.durability import ClusterDurability
 from relay.backend.redis.cluster.node import Node
-from relay.model.envelope import Receipt
 from relay.model.errors import NotMember, OutcomeUnknown
+from relay.model.publication import Receipt
 from tests.unit.backend.redis.cluster.nodes import World, until
 
 
