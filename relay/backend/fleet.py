@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.cluster.keys import ClusterKeys
-from relay.backend.redis.cluster.parts import cluster_client
+from relay.backend.redis.cluster.parts import cluster_client, dialing
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.room_list import RedisRoomList
@@ -49,7 +49,7 @@ async def live_rooms(settings: Settings, prefix: str = "") -> Sequence[tuple[str
 async def _room_list(redis: RedisSettings) -> AsyncIterator[RedisRoomList]:
     if redis.is_cluster:
         keys = ClusterKeys(redis.prefix)
-        async with cluster_client(BackendSettings(), redis, keys, Metrics(), name=_NAME) as cluster:
+        async with cluster_client(BackendSettings(), redis, keys, Metrics(), dialing(redis, _NAME)) as cluster:
             yield RedisRoomList(cluster, keys)
         return
     dialer = Dialer(redis.url, password=redis.password, timeout=redis.timeout, name=f"relay-{_NAME}")

@@ -19,6 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from relay.backend.redis.lookups import Lookups
 from relay.backend.redis.replies import RedisUnreachable, reason_of, reply_in, report_of
 from relay.backend.redis.sentinel import MasterFinder
 from relay.config.redis_url import Address, RedisUrl, parse_redis_url, redact, secrets_of
@@ -109,8 +110,8 @@ class Dialer:
     """Opens connections to one Redis; `password` is for a URL that has none.
 
     If the URL names sentinels, each attempt asks them first where the master is; `on_failover` is called when it is
-    another one. If it names nodes of a cluster, `address` is that of the node. Raises ValueError (`NotAllowed`) for a
-    URL that is not valid.
+    another one. If it names nodes of a cluster, `address` is that of the node. Dialers that share `lookups` look each
+    name up once. Raises ValueError (`NotAllowed`) for a URL that is not valid.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Dialer:
         password: str = "",
         address: Address | None = None,
         on_failover: Callable[[], object] = lambda: None,
+        lookups: Lookups | None = None,
     ) -> None:
         parsed = _parsed(url)
         self._timeout = timeout
@@ -140,8 +142,8 @@ class Dialer:
         self._pool = ConnectionPool(**_options_of(parsed, password), **common)
         if address is not None:
             self._pool.connection_kwargs |= {"host": address[0], "port": address[1]}
-        self._masters = MasterFinder(parsed, common, on_failover) if parsed.sentinels else None
-        self._lookup: asyncio.Future[Any] | None = None
+        self._lookups = lookups or Lookups()
+        self._masters = MasterFinder(parsed, common, self._lookups, on_failover) if parsed.sentinels else None
 
     @property
     def master(self) -> str:
@@ -171,7 +173,8 @@ class Dialer:
                     host, port = await self._masters.find()
                     self._pool.connection_kwargs |= {"host": host, "port": port}
                 connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-                await self._look_up()
+                if host := self._pool.connection_kwargs.get("host"):
+                    await self._lookups.find(host)
                 await connection.connect()
         # Not only the errors of the network: redis-py raises any kind for options and host names that it cannot use.
         except Exception as error:
@@ -192,20 +195,6 @@ class Dialer:
         else:
             cause = f"{type(error).__name__}: {error}"
         return RedisUnreachable(redact(cause, self._secrets)[:_CAUSE_CHARACTERS], text)
-
-    async def _look_up(self) -> None:
-        """Resolve the host's name, by one lookup at a time: an attempt that is given up leaves it to the next attempt.
-
-        In a container network, the name of a stopped Redis is unknown, and finding that out takes longer than an
-        attempt to connect may. Lookups run in threads, and must not pile up.
-        """
-        host, loop = self._pool.connection_kwargs.get("host"), asyncio.get_running_loop()
-        if host is None:
-            return
-        if self._lookup is None or self._lookup.done():
-            self._lookup = asyncio.ensure_future(loop.getaddrinfo(host, None))
-            self._lookup.add_done_callback(_ignore_failure)
-        await asyncio.shield(self._lookup)
 
 
 def _parsed(url: str) -> RedisUrl:
@@ -234,12 +223,6 @@ def _options_of(url: RedisUrl, password: str) -> dict[str, Any]:
 def refused(reply: str) -> RedisUnreachable:
     """Return the error for an error reply with which Redis refuses a connection, or the commands that it is for."""
     return RedisUnreachable(reply[:_CAUSE_CHARACTERS], report_of(reply))
-
-
-def _ignore_failure(lookup: asyncio.Future[Any]) -> None:
-    """Mark the exception of a lookup as retrieved, also if no attempt waits for it any more."""
-    if not lookup.cancelled():
-        lookup.exception()
 
 
 class Pending:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.exceptions import RedisError
 
+from relay.backend.redis.lookups import Lookups
 from relay.backend.redis.replies import RedisUnreachable, reason_of, reply_in, report_of
 from relay.config.redis_url import RedisUrl, Sentinels
 from relay.limits import Clock
@@ -53,6 +54,7 @@ class MasterFinder:
         self,
         url: RedisUrl,
         options: Mapping[str, Any],
+        lookups: Lookups,
         on_failover: Callable[[], object] = lambda: None,
         clock: Clock = time.monotonic,
     ) -> None:
@@ -69,6 +71,7 @@ class MasterFinder:
             "socket_timeout": self._time,
             "socket_connect_timeout": self._time,
         }
+        self._lookups = lookups
         self._on_failover = on_failover
         self._kept: dict[Address, Connection] = {}
         self._clock = clock
@@ -137,6 +140,7 @@ class MasterFinder:
                 return await self._ask_over(kept, sentinel, keeps=keeps)
             # The sentinel has closed it, or does not answer over it: another connection shows which.
         try:
+            await self._lookups.find(host)
             connection = self._class(host=host, port=port, **self._options)
             return await self._ask_over(connection, sentinel, keeps=keeps)
         except RedisUnreachable:

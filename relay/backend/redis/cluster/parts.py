@@ -1,7 +1,6 @@
 """The parts of a backend over a cluster."""
 
 from collections.abc import Callable
-from functools import partial
 
 from relay.backend.presence import LeaseName, Leases
 from relay.backend.redis.addresses import RedisAddresses
@@ -17,6 +16,7 @@ from relay.backend.redis.cluster.search import TopologySearch
 from relay.backend.redis.cluster.topology import AddressMap
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.leases import RedisLeases
+from relay.backend.redis.lookups import Lookups
 from relay.backend.redis.memory import RedisMemory
 from relay.backend.redis.outboxes import RedisOutboxes
 from relay.backend.redis.parts import DIAL_TIMEOUT, RedisParts, headroom_of, replicas_of
@@ -26,6 +26,9 @@ from relay.backend.settings import BackendSettings, RedisSettings
 from relay.config.redis_url import Address, parse_mapped_address, parse_redis_url
 from relay.limits import Clock
 from relay.metrics import Metrics
+
+Dial = Callable[[Address], Dialer]
+"""Makes the dialer for a node."""
 
 
 def parts_of_cluster(
@@ -40,12 +43,13 @@ def parts_of_cluster(
 ) -> RedisParts:
     """Make the parts for a cluster; `probe` names the worker in its probes."""
     keys = ClusterKeys(redis.prefix)
-    cluster = cluster_client(settings, redis, keys, metrics, name=lease.worker, on_new_run=on_new_run)
+    dial = dialing(redis, lease.worker)
+    cluster = cluster_client(settings, redis, keys, metrics, dial, on_new_run=on_new_run)
 
     def make_line(node: Node, channel: str, on_moved: Callable[[int], None]) -> ShardLine:
         return ShardLine(
             node.client,
-            _dial(redis, lease.worker, node.address),
+            dial(node.address),
             probe=channel,
             timeout=redis.timeout,
             probe_timeout=redis.probe_timeout,
@@ -75,7 +79,7 @@ def parts_of_cluster(
     grouped = GroupedRegistration(cluster, keys, lease, registrations)
     durability = ClusterDurability(
         cluster,
-        lambda node: replicas_of(redis, _dial(redis, lease.worker, node.address), node.run, metrics),
+        lambda node: replicas_of(redis, dial(node.address), node.run, metrics),
         metrics.unconfirmed.inc,
     )
     return RedisParts(cluster, keys, lines, grouped, make_leases, durability if redis.replicas else None, cluster)
@@ -86,16 +90,15 @@ def cluster_client(
     redis: RedisSettings,
     keys: ClusterKeys,
     metrics: Metrics,
+    dial: Dial,
     *,
-    name: str,
     on_new_run: Callable[[], object] = lambda: None,
 ) -> ClusterClient:
-    """Make the client for the cluster of a URL; `name` is that of the worker."""
+    """Make the client for the cluster of a URL."""
     url = parse_redis_url(redis.url)
     if url is None or not url.nodes:
         raise ValueError("the URL names no cluster")
     addresses = AddressMap(map(parse_mapped_address, redis.addresses), is_encrypted=url.is_encrypted)
-    dial = partial(_dial, redis, name)
     headroom = headroom_of(settings, metrics)
     fullest = FullestNode(headroom)
 
@@ -127,6 +130,18 @@ def cluster_client(
     )
 
 
-def _dial(redis: RedisSettings, worker: str, address: Address) -> Dialer:
-    timeout = min(redis.timeout, DIAL_TIMEOUT)
-    return Dialer(redis.url, password=redis.password, timeout=timeout, name=f"relay-{worker}", address=address)
+def dialing(redis: RedisSettings, name: str) -> Dial:
+    """Make the function that dials the nodes of a cluster; `name` is that of the worker."""
+    lookups = Lookups()
+
+    def dial(address: Address) -> Dialer:
+        return Dialer(
+            redis.url,
+            password=redis.password,
+            timeout=min(redis.timeout, DIAL_TIMEOUT),
+            name=f"relay-{name}",
+            address=address,
+            lookups=lookups,
+        )
+
+    return dial

@@ -1,13 +1,16 @@
 """The address of the master: of the answers of several sentinels, the newest counts."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from redis.asyncio.connection import Connection
 
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
+from relay.backend.redis.lookups import Lookups
 from relay.backend.redis.replies import RedisUnreachable
 from relay.backend.redis.sentinel import MasterFinder
 from relay.config.redis_url import parse_redis_url
@@ -91,13 +94,45 @@ async def test_sentinels_that_were_set_up_anew_are_believed_after_a_while(
     now = [100.0]
     parsed = parse_redis_url(sentinels.url)
     assert parsed is not None
-    finder = MasterFinder(parsed, {"socket_timeout": 5, "protocol": 2}, clock=lambda: now[0])
+    finder = MasterFinder(parsed, {"socket_timeout": 5, "protocol": 2}, Lookups(), clock=lambda: now[0])
     sentinels.say(names(NOBODY, 7), names(NOBODY, 7), None)
     assert await finder.find() == ("127.0.0.1", NOBODY)
     sentinels.say(names(server.port, 0), names(server.port, 0), None)
     assert await finder.find() == ("127.0.0.1", NOBODY)
     now[0] += 11
     assert await finder.find() == ("127.0.0.1", server.port)
+
+
+async def test_names_of_stopped_containers_do_not_delay_the_new_master(
+    sentinels: Sentinels, server: ScriptedRedis
+) -> None:
+    """The old master and a sentinel have gone, and their names with them: finding that out takes long."""
+    known, asked = threading.Event(), list[str]()
+
+    def resolve(host: str, _: None) -> None:
+        asked.append(host)
+        if host in {"old-master", "gone-sentinel"}:
+            assert known.wait(30)
+            raise OSError("Temporary failure in name resolution")
+
+    first, second, _ = (f"127.0.0.1:{one.port}" for one in sentinels.servers)
+    url = f"redis+sentinel://gone-sentinel,{first},{second}/primary"
+    dialer = Dialer(url, timeout=0.5, name="test", lookups=Lookups(resolve))
+    sentinels.say(names(6379, 3, b"old-master"), names(6379, 3, b"old-master"), None)
+    for _ in range(3):
+        with pytest.raises(RedisUnreachable):
+            await open_and_end(dialer)
+    sentinels.say(names(server.port, 4, b"localhost"), names(server.port, 4, b"localhost"), None)
+    # A busy machine may need several attempts.
+    async with asyncio.timeout(30):
+        while not server.clients:
+            with suppress(RedisUnreachable):
+                await open_and_end(dialer)
+    assert {host: asked.count(host) for host in ("old-master", "gone-sentinel")} == {
+        "old-master": 1,
+        "gone-sentinel": 1,
+    }
+    known.set()
 
 
 @pytest.mark.parametrize("broken", [b"+OK\r\n", b"*0\r\n", b"*3\r\n:1\r\n:2\r\n:3\r\n", SENTINEL_ERROR])

@@ -8,7 +8,7 @@ from relay.backend.presence import LeaseName
 from relay.backend.redis.cluster.client import ClusterClient
 from relay.backend.redis.cluster.durability import ClusterDurability
 from relay.backend.redis.cluster.keys import ClusterKeys
-from relay.backend.redis.cluster.parts import cluster_client, parts_of_cluster
+from relay.backend.redis.cluster.parts import cluster_client, dialing, parts_of_cluster
 from relay.backend.settings import BackendSettings, RedisSettings
 from relay.metrics import Metrics
 
@@ -27,4 +27,4 @@ def test_a_url_of_one_redis_names_no_cluster() -> None:
     redis = RedisSettings("redis://127.0.0.1")
     assert not redis.is_cluster
     with pytest.raises(ValueError, match="names no cluster"):
-        cluster_client(BackendSettings(), redis, ClusterKeys("relay"), Metrics(), name="w")
+        cluster_client(BackendSettings(), redis, ClusterKeys("relay"), Metrics(), dialing(redis, "w"))
