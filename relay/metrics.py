@@ -409,12 +409,12 @@ class Metrics:
         )
         self.redis_failovers = declare.counter(
             "relay_redis_failovers_total",
-            "Times at which the sentinels named another master to this worker.",
+            "Times at which the sentinels named another master to this worker, or a cluster had a new one.",
             "After a failover, see why the old master failed, and whether it is a replica again.",
         )
         self.redis_replicas = declare.gauge(
             "relay_redis_replicas",
-            "Replicas of Redis that are in step with it. NaN: not known.",
+            "Replicas of Redis that are in step with it; in a cluster, of the master with fewest. NaN: not known.",
             "With fewer than durability needs, no message is acknowledged; with none, a failover is not possible.",
         )
         self.redis_replica_lag = declare.gauge(
@@ -424,12 +424,12 @@ class Metrics:
         )
         self.redis_replica_bytes = declare.gauge(
             "relay_redis_replica_lag_bytes",
-            "Bytes of the master's writes that the replica lacks which is furthest behind.",
+            "Bytes of its master's writes that the replica lacks which is furthest behind.",
             "For information: it should return to nearly 0 all the time.",
         )
         self.redis_master_age = declare.gauge(
             "relay_redis_master_age_seconds",
-            "Seconds since the fleet met the present run of Redis. NaN: it has met no other one.",
+            "Seconds since the fleet met the present run of Redis. NaN: it has met no other one, or it is a cluster.",
             "For information: when the last failover or restart was.",
         )
         self.unconfirmed = declare.counter(

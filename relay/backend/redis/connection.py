@@ -173,8 +173,9 @@ class Dialer:
                     host, port = await self._masters.find()
                     self._pool.connection_kwargs |= {"host": host, "port": port}
                 connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-                if host := self._pool.connection_kwargs.get("host"):
-                    await self._lookups.find(host)
+                # A unix socket has none.
+                if (named := self._pool.connection_kwargs.get("host")) is not None:
+                    await self._lookups.find(named)
                 await connection.connect()
         # Not only the errors of the network: redis-py raises any kind for options and host names that it cannot use.
         except Exception as error:

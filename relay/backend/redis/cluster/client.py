@@ -63,7 +63,8 @@ class ClusterClient:
     """The nodes of a cluster, and the slots of the keys that were used.
 
     The topology is looked for by time, when a node sends a command elsewhere, and when a connection is lost. `watch`
-    is for callers that must know of each change. A node that has no slots any more is given up.
+    is for callers that must know of each change. A node that has no slots any more is given up. `on_failover` is called
+    with the number of masters whose part others have taken.
     """
 
     clustered = True
@@ -80,12 +81,14 @@ class ClusterClient:
         headroom: Headroom,
         on_error: Callable[[], object] = lambda: None,
         on_given_up: Callable[[Address], object] = lambda address: None,
+        on_failover: Callable[[int], object] = lambda number: None,
     ) -> None:
         self.errors = ErrorReplies(on_error)
         self.headroom = headroom
         self.timeout = timeout
         self._make_node = make_node
         self._on_given_up = on_given_up
+        self._on_failover = on_failover
         self._find = find
         self._reach = reach
         self._keys = keys
@@ -280,8 +283,11 @@ class ClusterClient:
         masters = {shard.address for shard in topology.shards}
         for address in [address for address in self.nodes if address not in masters]:
             self._give_up(self.nodes.pop(address), lives=address in topology.nodes)
-        if before is not None and masters != {shard.address for shard in before.shards}:
+        if before is not None and masters != (known := {shard.address for shard in before.shards}):
             log.warning("the Redis cluster has other masters: %d, before %d", len(masters), len(before.shards))
+            # A cluster that grows or shrinks has other masters as well, and none in place of another.
+            if replaced := min(len(known - masters), len(masters - known)):
+                self._on_failover(replaced)
         for watcher in self._watchers:
             watcher()
 

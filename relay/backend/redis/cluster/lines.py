@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -10,6 +11,7 @@ from relay.backend.bus import BusHealth
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.cluster.client import ClusterClient, shown
 from relay.backend.redis.cluster.node import Node
+from relay.backend.redis.cluster.replication import ShardReplication
 from relay.backend.redis.cluster.slots import SLOTS, slot_of_key
 from relay.backend.redis.cluster.subscriber import ShardSubscriber, Subscription
 from relay.backend.redis.connection import Dialer
@@ -60,6 +62,7 @@ class ClusterLines:
         cluster: ClusterClient,
         make_line: MakeLine,
         probe_of: Callable[[Node], str],
+        replication: ShardReplication,
         *,
         all_needed: bool,
         timeout: float,
@@ -67,6 +70,7 @@ class ClusterLines:
         self._cluster = cluster
         self._make_line = make_line
         self._probe_of = probe_of
+        self._replication = replication
         self._all_needed = all_needed
         self._timeout = timeout
         self._on_arrivals: LineArrivals = _nowhere
@@ -131,7 +135,13 @@ class ClusterLines:
                 self._where.pop(slot, None)
 
     def health(self) -> BusHealth:
-        """Return the state: ready while enough lines are, with the lines that are deaf."""
+        """Return the state: ready while enough lines are, with the lines that are deaf, and that of the replicas."""
+        health, replication = self._health(), self._replication
+        if not replication.is_known:
+            return health
+        return replace(health, replicas=replication.text, replicated=replication.suffices)
+
+    def _health(self) -> BusHealth:
         states = [(address, line.health()) for address, line in self._lines.items()]
         deaf = [f"{self._name(address)}: {state.problem}" for address, state in states if not state.ready]
         missing = SLOTS - self._cluster.slots_served

@@ -12,6 +12,7 @@ from relay.backend.redis.cluster.leases import GroupedLeases, GroupedRegistratio
 from relay.backend.redis.cluster.lines import ClusterLines, ShardLine
 from relay.backend.redis.cluster.memory import FullestNode
 from relay.backend.redis.cluster.node import Node
+from relay.backend.redis.cluster.replication import ShardReplication
 from relay.backend.redis.cluster.search import TopologySearch
 from relay.backend.redis.cluster.topology import AddressMap
 from relay.backend.redis.connection import Dialer
@@ -58,13 +59,20 @@ def parts_of_cluster(
             on_reconnect=metrics.redis_reconnects.inc,
         )
 
+    replication = ShardReplication(cluster, metrics, needed=redis.replicas)
     lines = ClusterLines(
         cluster,
         make_line,
         lambda node: keys.node_probe(node.tag, probe),
+        replication,
         all_needed=redis.shards_needed == "all",
         timeout=redis.timeout,
     )
+
+    def look_after() -> None:
+        cluster.look_after()
+        replication.ask()
+
     registrations = [Registration(cluster, group, lease, settings) for group in keys.lease_groups]
 
     def make_leases(addresses: RedisAddresses | None, outboxes: RedisOutboxes | None) -> Leases:
@@ -74,7 +82,7 @@ def parts_of_cluster(
             groups.append(
                 RedisLeases(cluster, group, lease, settings, registration, own, outboxes, look_after=lambda: None)
             )
-        return GroupedLeases(groups, lease, patience=settings.lease.interval / 2, look_after=cluster.look_after)
+        return GroupedLeases(groups, lease, patience=settings.lease.interval / 2, look_after=look_after)
 
     grouped = GroupedRegistration(cluster, keys, lease, registrations)
     durability = ClusterDurability(
@@ -127,6 +135,7 @@ def cluster_client(
         headroom=headroom,
         on_error=metrics.redis_errors.inc,
         on_given_up=fullest.forget,
+        on_failover=metrics.redis_failovers.inc,
     )
 
 

@@ -78,7 +78,7 @@ class World:
         self.search = Search()
         self.keys = ClusterKeys("relay")
         self.given_up: list[Address] = []
-        self.changes = 0
+        self.changes = self.failovers = 0
         self.cluster = ClusterClient(
             self._make,
             self.search,
@@ -88,8 +88,12 @@ class World:
             waiting=3,
             headroom=Headroom(),
             on_given_up=self.given_up.append,
+            on_failover=self._failed_over,
         )
         self.cluster.watch(self._changed)
+
+    def _failed_over(self, number: int) -> None:
+        self.failovers += number
 
     def _changed(self) -> None:
         self.changes += 1

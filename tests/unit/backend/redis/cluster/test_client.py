@@ -70,6 +70,16 @@ async def test_a_node_that_has_lost_its_slots_hands_its_commands_on_and_is_given
     assert world.changes == 2
 
 
+async def test_a_master_whose_part_another_has_taken_is_a_failover(world: World) -> None:
+    await world.become(1, a=(0, 9999), b=(10_000, 16_383))
+    # A cluster that grows and shrinks.
+    await world.become(2, a=(0, 9999), b=(10_000, 11_999), c=(12_000, 16_383))
+    await world.become(3, a=(0, 11_999), c=(12_000, 16_383))
+    assert world.failovers == 0
+    await world.become(4, d=(0, 11_999), c=(12_000, 16_383))
+    assert world.failovers == 1
+
+
 async def test_the_same_topology_changes_nothing(world: World) -> None:
     await world.become(a=ALL)
     await world.become(2, a=ALL)

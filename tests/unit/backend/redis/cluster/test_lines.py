@@ -9,8 +9,10 @@ import pytest
 from relay.backend.bus import BusHealth
 from relay.backend.redis.cluster.lines import ClusterLines
 from relay.backend.redis.cluster.node import Node
+from relay.backend.redis.cluster.replication import ShardReplication
 from relay.backend.redis.cluster.slots import slot_of_tag
 from relay.backend.redis.cluster.subscriber import Subscription
+from relay.metrics import Metrics
 from relay.model.errors import Unavailable
 from tests.unit.backend.redis.cluster.nodes import World, until
 
@@ -67,8 +69,14 @@ class Desk:
     def __init__(self, *, all_needed: bool = False) -> None:
         self.world = World()
         self.made: dict[str, Line] = {}
+        self.replication = ShardReplication(self.world.cluster, Metrics(), needed=0)
         self.lines = ClusterLines(
-            self.world.cluster, self.make, lambda node: f"probe-{node.tag}", all_needed=all_needed, timeout=0.2
+            self.world.cluster,
+            self.make,
+            lambda node: f"probe-{node.tag}",
+            self.replication,
+            all_needed=all_needed,
+            timeout=0.2,
         )
 
     def make(self, node: Node, probe: str, on_moved: Callable[[int], None]) -> Any:
