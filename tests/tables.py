@@ -35,7 +35,7 @@ from relay.gateways.xmpp.bosh import window
 from relay.http.metrics import WORKER_UP
 from relay.http_request import MAX_PARAMETERS, MAX_QUERY
 from relay.metrics import API, Metrics
-from relay.model import channels, commands, envelope, json_text, member_info, tree, tree_changes
+from relay.model import channels, commands, envelope_head, json_text, member_info, tree, tree_changes
 from relay.model.errors import CLOSE_REASONS, ERRORS, ErrorTable
 from relay.model.names import MAX_ESCAPED, MAX_NAME
 from relay.pages.folder import LONGEST_PATH, MOST_OPEN
@@ -55,8 +55,8 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ("Characters of the name of a room or peer", MAX_NAME, "error bad_room or bad_peer"),
     ("Bytes of such a name when it is escaped", MAX_ESCAPED, "error bad_room or bad_peer"),
     ("Bytes of the label of a channel", channels.MAX_LABEL, "error bad_envelope or bad_command"),
-    ("Characters of the key of a message", envelope.MAX_KEY, "error bad_envelope or bad_command"),
-    ("Receivers of a direct message", envelope.MAX_ADDRESSEES, "error bad_envelope or bad_command"),
+    ("Characters of the key of a message", envelope_head.MAX_KEY, "error bad_envelope or bad_command"),
+    ("Receivers of a direct message", envelope_head.MAX_ADDRESSEES, "error bad_envelope or bad_command"),
     ("Bytes of a member info", member_info.MAX_INFO, "error bad_info"),
     ("Envelopes in one post over plain HTTP", posts.MAX_BATCH, "HTTP 400 bad_body"),
     ("Frames in one post of the native protocol over HTTP", streams.MAX_FRAMES, "HTTP 400 bad_body"),
