@@ -94,11 +94,12 @@ class HealthMonitor:
     def note(self, source: str, error: RelayError | None) -> None:
         """Remember how a loop's last round went; logged once per change.
 
-        Only a refusal counts. The bus finds out by itself that Redis is away, or answers late.
+        Only a refusal counts, which has Redis's words. The bus finds out by itself that Redis is away, or answers late;
+        and a worker that stood still is late itself, as its lease is over, and mends that with its next heartbeat.
         """
         before = self.refusal
-        if isinstance(error, Unavailable) and self._bus.health().reachable:
-            self._refusals[source] = error.report or error.text
+        if isinstance(error, Unavailable) and error.report and self._bus.health().reachable:
+            self._refusals[source] = error.report
         else:
             self._refusals.pop(source, None)
         if self._refusals and not before:

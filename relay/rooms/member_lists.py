@@ -2,6 +2,7 @@
 
 import asyncio
 
+from relay.awake import awake_limit
 from relay.backend.presence import Presence
 from relay.model.envelope import MessageId
 from relay.model.errors import Unavailable
@@ -41,7 +42,7 @@ class MemberLists:
     async def _read(self, room: str, limit: int | None) -> Roster:
         roster = await self._presence.roster(room, limit)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with awake_limit(self._timeout):
                 await self._delivered(room, roster.id)
         except TimeoutError:
             raise Unavailable(

@@ -10,6 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
+from relay.awake import AwakeTime
 from relay.backend.headroom import Headroom
 from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.connection import Dialer, Done, Pending, RedisConnection, call, pack, refused
@@ -40,7 +41,7 @@ class RedisClient(RedisPlace):
     if Redis refused the command; with `OutcomeUnknown` if the command was sent and no reply came, or if a script
     failed. `on_error` is called for each error reply. `run` learns the run of Redis on each new connection. `headroom`
     is that of Redis's memory. A client of a node of a cluster is `clustered`; `on_lost` is called when its connection
-    is lost, or could not be opened.
+    is lost, or could not be opened. Times count as `awake` does.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class RedisClient(RedisPlace):
         headroom: Headroom | None = None,
         clustered: bool = False,
         on_lost: Callable[[], object] = _nothing,
+        awake: AwakeTime | None = None,
     ) -> None:
+        self._awake = awake or AwakeTime()
         self._headroom = headroom or Headroom()
         self.clustered = clustered
         self._on_lost = on_lost
@@ -84,6 +87,7 @@ class RedisClient(RedisPlace):
     def open(self) -> None:
         """Begin to connect, in the running event loop."""
         self._loop = asyncio.get_running_loop()
+        self._awake.open()
         # Not the time of the event loop, which stands still within one turn.
         self._clock = RedisClock(time.monotonic, self._timeout)
         self._kept = KeptLoop(self._reconnector.run, "redis commands")
@@ -93,6 +97,7 @@ class RedisClient(RedisPlace):
     ) -> None:
         if self._kept is not None:
             await self._kept.stop()
+            self._awake.close()
         if self._timer is not None:
             self._timer.cancel()
         if self._connection is not None:
@@ -160,7 +165,7 @@ class RedisClient(RedisPlace):
 
     def send(self, command: bytes, done: Done) -> None:
         """Send one packed command; `done` is called once, with the reply or an error, perhaps before this returns."""
-        deadline = self._loop.time() + self._timeout
+        deadline = self._awake.now + self._timeout
         if self._connection is not None and self._resending is None:
             self._connection.send(command)
             self._pending.add(deadline, done)
@@ -174,7 +179,7 @@ class RedisClient(RedisPlace):
             return
         # Deadlines never decrease, so a timer that is set already is early enough.
         if self._timer is None:
-            self._timer = self._loop.call_at(deadline, self._check_deadlines)
+            self._timer = self._awake.call_at(deadline, self._check_deadlines)
 
     def resend(self, command: bytes, done: Done) -> None:
         """Send a command that got NOSCRIPT again, after the scripts and before all later commands."""
@@ -184,7 +189,7 @@ class RedisClient(RedisPlace):
         if self._resending is None:
             log.warning("Redis does not have the relay's scripts any more (SCRIPT FLUSH?); loading them again")
             self._resending = deque()
-            deadline = self._loop.time() + self._timeout
+            deadline = self._awake.now + self._timeout
             for script in self._scripts:
                 self._connection.send(pack("SCRIPT", "LOAD", script.source))
                 self._pending.add(deadline, self._loaded if script is self._scripts[-1] else ignore)
@@ -210,7 +215,7 @@ class RedisClient(RedisPlace):
         connection = await self._dialer.open(pending.resolve, lambda: self._lost(connection, pending, OutcomeUnknown()))
         try:
             # Within a time limit: a stopped Redis accepts connections, and does not answer.
-            async with asyncio.timeout(self._timeout):
+            async with self._awake.limit(self._timeout):
                 asked = self.clock.time
                 connection.send(pack("TIME"))
                 pending.add(0, lambda reply: self._bound_clock(reply, asked))
@@ -266,7 +271,7 @@ class RedisClient(RedisPlace):
     def _send_waiting(self, connection: RedisConnection, pending: Pending) -> None:
         """Send all that waited, with a whole timeout for each: a long wait is no sign that Redis is gone again."""
         waiting, self._waiting, self._waiting_bytes = self._waiting, deque(), 0
-        deadline = self._loop.time() + self._timeout
+        deadline = self._awake.now + self._timeout
         for _, command, done in waiting:
             connection.send(command)
             pending.add(deadline, done)
@@ -277,7 +282,7 @@ class RedisClient(RedisPlace):
         All of them have been collected: they were sent before the scripts, and replies come in order.
         """
         resending, self._resending = self._resending or deque(), None
-        deadline = self._loop.time() + self._timeout
+        deadline = self._awake.now + self._timeout
         # Ahead of the commands that waited meanwhile, and in their own order.
         self._waiting.extendleft((deadline, command, done) for command, done in reversed(resending))
         self._waiting_bytes += sum(len(command) for command, _ in resending)
@@ -286,7 +291,7 @@ class RedisClient(RedisPlace):
 
     def _check_deadlines(self) -> None:
         """Fail all commands whose time is over; one timer, set for the next deadline, serves all."""
-        now = self._loop.time()
+        now = self._awake.now
         while self._waiting and self._waiting[0][0] <= now:
             _, command, done = self._waiting.popleft()
             self._waiting_bytes -= len(command)
@@ -299,7 +304,7 @@ class RedisClient(RedisPlace):
             # opened.
             self._give_up(OutcomeUnknown(f"Redis did not answer within {self._timeout:g} s"))
         times = [time for time in (self._pending.deadline, self._waiting[0][0] if self._waiting else None) if time]
-        self._timer = self._loop.call_at(min(times), self._check_deadlines) if times else None
+        self._timer = self._awake.call_at(min(times), self._check_deadlines) if times else None
 
     def hand_back(self, reply: Any) -> None:
         """Give this reply to all commands that wait for a connection, in their order: they are sent elsewhere."""

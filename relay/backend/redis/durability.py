@@ -14,6 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
+from relay.awake import AwakeTime
 from relay.backend.bus import Published
 from relay.backend.redis.client import set_result
 from relay.backend.redis.connection import Dialer, Pending, RedisConnection, call, pack, refused
@@ -74,7 +75,8 @@ class Replicas:
     One WAIT is on its way at a time, and the next one is for all receipts that came meanwhile: the cost does not grow
     with the rate of messages. A receipt that waits too long becomes `OutcomeUnknown`, and so does one whose Redis has
     lost its part to another one meanwhile. A message counts only on the run of Redis that has taken it: another master
-    may lack it, however many replicas that has. `on_unconfirmed` is called for each receipt that fails.
+    may lack it, however many replicas that has. `on_unconfirmed` is called for each receipt that fails. Times count as
+    `awake` does.
     """
 
     def __init__(
@@ -86,7 +88,9 @@ class Replicas:
         timeout: float,
         on_reconnect: Callable[[], object],
         on_unconfirmed: Callable[[], object] = lambda: None,
+        awake: AwakeTime | None = None,
     ) -> None:
+        self._awake = awake or AwakeTime()
         self._dialer = dialer
         self._run = run
         self._number = number
@@ -114,6 +118,7 @@ class Replicas:
     def open(self) -> None:
         """Begin to connect, in the running event loop."""
         self._loop = asyncio.get_running_loop()
+        self._awake.open()
         self._kept = KeptLoop(self._reconnector.run, "redis replicas")
 
     async def __aexit__(
@@ -121,6 +126,7 @@ class Replicas:
     ) -> None:
         if self._kept is not None:
             await self._kept.stop()
+            self._awake.close()
         if self._timer is not None:
             self._timer.cancel()
         if self._connection is not None:
@@ -150,12 +156,12 @@ class Replicas:
         if len(self._waiting) >= _MOST:
             self._fail([_Receipt(0, "", done, outcome)], f"{_MOST} messages wait for replicas already")
             return
-        deadline = self._loop.time() + self._timeout
+        deadline = self._awake.now + self._timeout
         self._waiting.append(_Receipt(deadline, self._run.present, done, outcome))
         self._flush_soon()
         # Deadlines never decrease, so a timer that is set already is early enough.
         if self._timer is None:
-            self._timer = self._loop.call_at(deadline, self._check_deadlines)
+            self._timer = self._awake.call_at(deadline, self._check_deadlines)
 
     def follow(self, master: Address) -> None:
         """Connect anew if the connection leads to another Redis than the master."""
@@ -190,7 +196,7 @@ class Replicas:
             self._ask(connection, asked)
 
     def _ask(self, connection: RedisConnection, asked: list[_Receipt]) -> None:
-        now = self._loop.time()
+        now = self._awake.now
         milliseconds = max(1, round((asked[-1].deadline - now) * 1000))
         self._asked, self._silent_at = asked, now + milliseconds / 1000 + _GRACE
         # A write that takes no memory, of a key that has a time to live already.
@@ -244,7 +250,7 @@ class Replicas:
 
     def _check_deadlines(self) -> None:
         self._timer = None
-        now = self._loop.time()
+        now = self._awake.now
         each = [*(self._asked or ()), *self._waiting]
         late = [one for one in each if one.deadline <= now]
         self._fail(late, self._reconnector.report or f"no answer within {self._timeout:g} s")
@@ -255,7 +261,7 @@ class Replicas:
         times = [one.deadline for one in each if one.done is not None]
         times += [self._silent_at] if self._asked is not None else []
         if times:
-            self._timer = self._loop.call_at(min(times), self._check_deadlines)
+            self._timer = self._awake.call_at(min(times), self._check_deadlines)
 
     # The connection.
 
@@ -264,7 +270,7 @@ class Replicas:
         connection = await self._dialer.open(pending.resolve, lambda: self._lost(connection, pending))
         try:
             # Within a time limit: a stopped Redis accepts connections, and does not answer.
-            async with asyncio.timeout(self._timeout):
+            async with self._awake.limit(self._timeout):
                 told: asyncio.Future[Any] = self._loop.create_future()
                 connection.send(pack("SCRIPT", "LOAD", RUN.source))
                 pending.add(0, ignore)

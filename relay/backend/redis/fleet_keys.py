@@ -14,6 +14,7 @@ from relay.model.errors import Unavailable
 _RECORDS: Final = re.compile(rb"\d{17}-[0-9a-f]{64}(?: \d{17}-[0-9a-f]{64}){0,%d}" % (MOST_RECORDS - 1))
 
 _FAILED = "Redis cannot store the fleet key; the log has its text"
+_NO_KEY = "the answer of Redis is no fleet key"
 
 
 class RedisFleetKeys:
@@ -32,7 +33,7 @@ class RedisFleetKeys:
             )
         except ScriptFailed:
             # Sharing the key again does no harm, so this counts as a refusal.
-            raise Unavailable(_FAILED) from None
+            raise Unavailable(_FAILED).because(_FAILED) from None
         if not isinstance(reply, bytes) or not _RECORDS.fullmatch(reply):
-            raise Unavailable("the answer of Redis is no fleet key")
+            raise Unavailable(_NO_KEY).because(_NO_KEY)
         return reply.decode().split(" ")

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from relay.awake import AwakeTime
 from relay.backend.bus import BusHealth
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.replies import RedisUnreachable
 from relay.backend.redis.subscriber import Arrival, Subscriber
-from relay.limits import Clock
 from relay.model.errors import RelayError, Unavailable
 from relay.tasks import KeptLoop
 
@@ -53,7 +53,8 @@ class Lines(Protocol):
 class Line:
     """A subscriber, and a probe on a Redis channel of its own, which the commands of `client` publish.
 
-    `publish` is the command for that. The line is ready while the probe comes back.
+    `publish` is the command for that. The line is ready while the probe comes back. Times count as `awake` does: a
+    worker that stood still has not missed its probe.
     """
 
     def __init__(
@@ -63,12 +64,13 @@ class Line:
         *,
         probe: str,
         timeout: float,
-        clock: Clock,
         publish: str = "PUBLISH",
+        awake: AwakeTime | None = None,
     ) -> None:
         self._client = client
         self._timeout = timeout
-        self._clock = clock
+        self._awake = awake or AwakeTime()
+        self._clock = self._awake.read
         self._publish = publish
         self._channel = probe
         self.probe = probe.encode("ascii")
@@ -92,6 +94,7 @@ class Line:
 
     def open(self) -> None:
         """Begin to connect and to probe, in the running event loop."""
+        self._awake.open()
         self.subscriber.open()
         self._prober = KeptLoop(self._probe, "bus probe")
 
@@ -100,6 +103,7 @@ class Line:
     ) -> None:
         if self._prober is not None:
             await self._prober.stop()
+            self._awake.close()
         await self.subscriber.__aexit__(kind, error, trace)
 
     def deliver(self, on_arrivals: LineArrivals) -> None:
@@ -151,7 +155,7 @@ class Line:
         while True:
             sent = self._clock()
             try:
-                async with asyncio.timeout(self._timeout):
+                async with self._awake.limit(self._timeout):
                     await self._client.call(self._publish, self._channel, b"")
                 self._refusal = ""
                 if self._unheard is None and (self._heard is None or self._heard < sent):

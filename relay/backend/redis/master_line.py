@@ -3,6 +3,7 @@
 from dataclasses import replace
 from types import TracebackType
 
+from relay.awake import AwakeTime
 from relay.backend.bus import BusHealth
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
@@ -12,7 +13,6 @@ from relay.backend.redis.master_watch import MasterWatch
 from relay.backend.redis.replication import RedisReplication
 from relay.backend.redis.subscriber import Subscriber
 from relay.config.redis_url import Address
-from relay.limits import Clock
 from relay.tasks import KeptLoop
 
 
@@ -33,9 +33,9 @@ class MasterLine(Line):
         *,
         probe: str,
         timeout: float,
-        clock: Clock,
+        awake: AwakeTime | None = None,
     ) -> None:
-        super().__init__(client, subscriber, probe=probe, timeout=timeout, clock=clock)
+        super().__init__(client, subscriber, probe=probe, timeout=timeout, awake=awake)
         self._dialer = dialer
         self._replication = replication
         self._replicas = replicas

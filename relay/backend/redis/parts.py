@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from relay.awake import AwakeTime
 from relay.backend.headroom import Headroom
 from relay.backend.presence import LeaseName, Leases
 from relay.backend.redis.addresses import RedisAddresses
@@ -61,7 +62,7 @@ def parts_of_one(
     probe: str,
 ) -> RedisParts:
     """Make the parts for one Redis; `probe` names the worker in its probe."""
-    keys = Keys(redis.prefix, redis.database)
+    keys, awake = Keys(redis.prefix, redis.database), AwakeTime()
     dialer = Dialer(
         redis.url,
         password=redis.password,
@@ -78,17 +79,18 @@ def parts_of_one(
         on_error=metrics.redis_errors.inc,
         run=run,
         headroom=headroom_of(settings, metrics),
+        awake=awake,
     )
-    replicas = replicas_of(redis, dialer, run, metrics) if redis.replicas else None
+    replicas = replicas_of(redis, dialer, run, metrics, awake) if redis.replicas else None
     line = MasterLine(
         client,
-        Subscriber(dialer, timeout=redis.timeout, on_reconnect=metrics.redis_reconnects.inc),
+        Subscriber(dialer, timeout=redis.timeout, on_reconnect=metrics.redis_reconnects.inc, awake=awake),
         dialer,
         RedisReplication(client, dialer, metrics, needed=redis.replicas, clock=clock),
         replicas,
         probe=keys.probe(probe),
         timeout=redis.probe_timeout,
-        clock=clock,
+        awake=awake,
     )
     registration = Registration(client, keys, lease, settings)
     return RedisParts(
@@ -107,7 +109,7 @@ def headroom_of(settings: BackendSettings, metrics: Metrics) -> Headroom:
     return Headroom(settings.memory_share, "Redis's maxmemory", metrics.memory_share.set)
 
 
-def replicas_of(redis: RedisSettings, dialer: Dialer, run: RedisRun, metrics: Metrics) -> Replicas:
+def replicas_of(redis: RedisSettings, dialer: Dialer, run: RedisRun, metrics: Metrics, awake: AwakeTime) -> Replicas:
     """Make the part that waits for the replicas of one master."""
     return Replicas(
         dialer,
@@ -116,4 +118,5 @@ def replicas_of(redis: RedisSettings, dialer: Dialer, run: RedisRun, metrics: Me
         timeout=redis.timeout,
         on_reconnect=metrics.redis_reconnects.inc,
         on_unconfirmed=metrics.unconfirmed.inc,
+        awake=awake,
     )

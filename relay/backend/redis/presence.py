@@ -47,6 +47,13 @@ _CONFIRMATION, _CONFIRMATION_STEP = 2.0, 0.1
 A worker connects again within about a second.
 """
 
+_AGAIN = ([b"unconfirmed"], [b"unknown"], [b"late"])
+"""Results of join.lua that do nothing, and change in a moment.
+
+`late` is one of them: this worker has stood still, so that its lease is over, or it takes the time of Redis's clock for
+another one. The next heartbeat mends either.
+"""
+
 _WAITS = (milliseconds(_CONFIRMATION),) * round(_CONFIRMATION / _CONFIRMATION_STEP) + (0,)
 """For each call of a join, the time since Redis came back in which join.lua leaves an unconfirmed state alone (ms).
 
@@ -100,7 +107,7 @@ class RedisPresence:
     async def join(self, attempt: JoinAttempt) -> JoinResult:
         """Register the room under this worker's lease, and call join.lua."""
         place = self._client.at_room(attempt.room)
-        # Called again while a worker that knows the room may still confirm its state.
+        # Called again while a worker that knows the room may still confirm its state, and until the next heartbeat.
         for wait in _WAITS:
             while not place.reachable:
                 # A command that waits for a connection is written before the run of Redis is known. This one could make
@@ -109,7 +116,7 @@ class RedisPresence:
             await self._registration.prepare(attempt.room)
             lease = str(self._lease)
             reply = await self._run_join(attempt, lease, wait)
-            if reply not in ([b"unconfirmed"], [b"unknown"]):
+            if reply not in _AGAIN:
                 break
             await asyncio.sleep(_CONFIRMATION_STEP)
             if attempt.is_lost():
@@ -213,8 +220,16 @@ class RedisPresence:
         return newer
 
     async def change(self, entry: PresenceEntry) -> bool:
-        """Call change.lua."""
-        reply = await self._client.run(
+        """Call change.lua, and again until the next heartbeat if it comes too late: see `_AGAIN`."""
+        for _ in _WAITS:
+            reply = await self._change(entry)
+            if reply != _TOO_LATE:
+                return bool(reply == _WRITTEN)
+            await asyncio.sleep(_CONFIRMATION_STEP)
+        raise Unavailable(_LATE)
+
+    def _change(self, entry: PresenceEntry) -> asyncio.Future[Any]:
+        return self._client.run(
             CHANGE,
             self._keys.of_room(entry.room),
             self._keys.channel(entry.room),
@@ -227,9 +242,6 @@ class RedisPresence:
             *entry.seen,
             self._client.at_room(entry.room).clock.deadline,
         )
-        if reply == _TOO_LATE:
-            raise Unavailable(_LATE)
-        return bool(reply == _WRITTEN)
 
     def leave(self, entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
         """Call leave.lua."""

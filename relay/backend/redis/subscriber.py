@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import hiredis
 
+from relay.awake import AwakeTime
 from relay.backend.redis.connection import Dialer, RedisConnection, pack, refused
 from relay.backend.redis.reconnect import Reconnector
 from relay.backend.redis.replies import RedisUnreachable
@@ -30,7 +31,8 @@ class Subscriber:
     """Receives the payloads published on Redis channels.
 
     A channel counts as subscribed only when Redis has confirmed it. A confirmation of a channel that was confirmed
-    before means that the connection was lost in between: it shows as an `Arrival` of None, ahead of later events.
+    before means that the connection was lost in between: it shows as an `Arrival` of None, ahead of later events. The
+    time for confirmations counts as `awake` does.
     """
 
     MESSAGE = b"message"
@@ -43,7 +45,9 @@ class Subscriber:
         timeout: float,
         on_arrivals: Callable[[Sequence[Arrival]], None] = lambda arrivals: None,
         on_reconnect: Callable[[], object],
+        awake: AwakeTime | None = None,
     ) -> None:
+        self._awake = awake or AwakeTime()
         self._dialer = dialer
         self._timeout = timeout
         self.on_arrivals = on_arrivals
@@ -60,6 +64,7 @@ class Subscriber:
 
     def open(self) -> None:
         """Begin to connect, in the running event loop."""
+        self._awake.open()
         self._kept = KeptLoop(self._reconnector.run, "redis subscription")
 
     async def __aexit__(
@@ -67,6 +72,7 @@ class Subscriber:
     ) -> None:
         if self._kept is not None:
             await self._kept.stop()
+            self._awake.close()
         if self._connection is not None:
             self._connection.abort()
 
@@ -94,7 +100,7 @@ class Subscriber:
         confirmations = [self._confirming.setdefault(channel.encode(), loop.create_future()) for channel in channels]
         self._send_subscribe(channels)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with self._awake.limit(self._timeout):
                 for confirmation in confirmations:
                     # Another caller may wait for the same confirmation, and must not be cancelled with this one.
                     await asyncio.shield(confirmation)

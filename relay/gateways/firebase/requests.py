@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from msgspec import Raw
 
+from relay.awake import awake_limit
 from relay.gateways.firebase.changes import Disconnects, merge_change, set_change
 from relay.gateways.firebase.codec import Asked, answer, data, revoked
 from relay.gateways.firebase.errors import FirebaseRefused
@@ -222,7 +223,7 @@ class TreeRequests:
 
         self._worker.when_delivered(room, message_id, done)
         try:
-            async with asyncio.timeout(self._worker.settings.publish_timeout):
+            async with awake_limit(self._worker.settings.publish_timeout):
                 await delivered
         except TimeoutError:
             raise OutcomeUnknown from None

@@ -77,7 +77,7 @@ async def test_a_replaced_key_is_counted_and_logged_without_the_secret(caplog: p
 
 async def test_a_refusal_makes_the_worker_unready_until_the_next_round() -> None:
     worker = Worker()
-    worker.failures = [Unavailable("Redis has no memory left")]
+    worker.failures = [Unavailable().because("Redis has no memory left")]
     await worker.sharing.share()
     assert not worker.key.agreed
     assert worker.health.refusal == "Redis has no memory left"

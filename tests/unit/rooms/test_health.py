@@ -132,8 +132,8 @@ async def test_the_checks_say_what_is_missing(world: World) -> None:
 
 
 async def test_a_refusal_counts_until_every_loop_that_met_one_has_succeeded(world: World, caplog) -> None:
-    world.monitor.note("heartbeat", Unavailable("OOM"))
-    world.monitor.note("upkeep", Unavailable("OOM"))
+    world.monitor.note("heartbeat", Unavailable().because("OOM"))
+    world.monitor.note("upkeep", Unavailable().because("OOM"))
     assert not world.monitor.works
     assert world.monitor.checks(draining=False)["redis"] == Check(False, "refuses: OOM")
     world.monitor.note("heartbeat", None)
@@ -149,9 +149,14 @@ async def test_a_refusal_is_reported_in_the_words_of_redis(world: World, caplog)
     assert "NOPERM can't run 'evalsha'" in caplog.text
 
 
+async def test_the_lateness_of_the_worker_is_no_refusal_of_redis(world: World) -> None:
+    world.monitor.note("heartbeat", Unavailable("the lease had lapsed"))
+    assert world.monitor.works
+
+
 async def test_an_absent_redis_is_no_refusal(world: World) -> None:
     world.bus_state = AWAY
-    world.monitor.note("heartbeat", Unavailable("Redis was away for 5 s"))
+    world.monitor.note("heartbeat", Unavailable().because("Redis was away for 5 s"))
     assert world.monitor.refusal == ""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
+from relay.awake import AwakeTime
 from relay.backend.headroom import Headroom
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.clock import RedisClock
@@ -82,7 +83,9 @@ class ClusterClient:
         on_error: Callable[[], object] = lambda: None,
         on_given_up: Callable[[Address], object] = lambda address: None,
         on_failover: Callable[[int], object] = lambda number: None,
+        awake: AwakeTime | None = None,
     ) -> None:
+        self.awake = awake or AwakeTime()
         self.errors = ErrorReplies(on_error)
         self.headroom = headroom
         self.timeout = timeout
@@ -104,6 +107,7 @@ class ClusterClient:
         self._kept: KeptLoop | None = None
 
     async def __aenter__(self) -> Self:
+        self.awake.open()
         self._kept = KeptLoop(self._look, "redis topology")
         return self
 
@@ -112,6 +116,7 @@ class ClusterClient:
     ) -> None:
         if self._kept is not None:
             await self._kept.stop()
+            self.awake.close()
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)

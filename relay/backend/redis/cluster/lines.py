@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
+from relay.awake import AwakeTime
 from relay.backend.bus import BusHealth
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.cluster.client import ClusterClient, shown
@@ -18,7 +19,6 @@ from relay.backend.redis.connection import Dialer
 from relay.backend.redis.line import Line, LineArrivals
 from relay.backend.redis.subscriber import Arrival
 from relay.config.redis_url import Address
-from relay.limits import Clock
 from relay.model.errors import Unavailable
 
 log = logging.getLogger("relay.backend.redis")
@@ -38,12 +38,12 @@ class ShardLine(Line):
         probe: str,
         timeout: float,
         probe_timeout: float,
-        clock: Clock,
+        awake: AwakeTime | None = None,
         on_moved: Callable[[int], None],
         on_reconnect: Callable[[], object],
     ) -> None:
-        self.shard = ShardSubscriber(dialer, timeout=timeout, on_reconnect=on_reconnect, on_moved=on_moved)
-        super().__init__(client, self.shard, probe=probe, timeout=probe_timeout, clock=clock, publish="SPUBLISH")
+        self.shard = ShardSubscriber(dialer, timeout=timeout, on_reconnect=on_reconnect, on_moved=on_moved, awake=awake)
+        super().__init__(client, self.shard, probe=probe, timeout=probe_timeout, awake=awake, publish="SPUBLISH")
 
 
 MakeLine = Callable[[Node, str, Callable[[int], None]], ShardLine]
@@ -66,7 +66,9 @@ class ClusterLines:
         *,
         all_needed: bool,
         timeout: float,
+        awake: AwakeTime | None = None,
     ) -> None:
+        self._awake = awake or AwakeTime()
         self._cluster = cluster
         self._make_line = make_line
         self._probe_of = probe_of
@@ -83,9 +85,11 @@ class ClusterLines:
         self._timer: asyncio.TimerHandle | None = None
         self._closing = set[asyncio.Task[None]]()
         self._is_open = False
+        self._awake.close()
 
     async def __aenter__(self) -> Self:
         self._is_open = True
+        self._awake.open()
         self._cluster.watch(self._arrange)
         self._arrange()
         return self
@@ -94,6 +98,7 @@ class ClusterLines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._is_open = False
+        self._awake.close()
         if self._timer is not None:
             self._timer.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
@@ -109,7 +114,7 @@ class ClusterLines:
         waiting = {channel: self._confirmation_of(channel) for channel in channels}
         self._begin({channel: Subscription(waiting=one) for channel, one in waiting.items()})
         try:
-            async with asyncio.timeout(self._timeout):
+            async with self._awake.limit(self._timeout):
                 for confirmation in waiting.values():
                     # Another caller may wait for the same confirmation, and must not be cancelled with this one.
                     await asyncio.shield(confirmation)

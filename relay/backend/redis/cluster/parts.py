@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from relay.awake import AwakeTime
 from relay.backend.presence import LeaseName, Leases
 from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.client import RedisClient
@@ -43,9 +44,9 @@ def parts_of_cluster(
     probe: str,
 ) -> RedisParts:
     """Make the parts for a cluster; `probe` names the worker in its probes."""
-    keys = ClusterKeys(redis.prefix)
+    keys, awake = ClusterKeys(redis.prefix), AwakeTime()
     dial = dialing(redis, lease.worker)
-    cluster = cluster_client(settings, redis, keys, metrics, dial, on_new_run=on_new_run)
+    cluster = cluster_client(settings, redis, keys, metrics, dial, on_new_run=on_new_run, awake=awake)
 
     def make_line(node: Node, channel: str, on_moved: Callable[[int], None]) -> ShardLine:
         return ShardLine(
@@ -54,7 +55,7 @@ def parts_of_cluster(
             probe=channel,
             timeout=redis.timeout,
             probe_timeout=redis.probe_timeout,
-            clock=clock,
+            awake=awake,
             on_moved=on_moved,
             on_reconnect=metrics.redis_reconnects.inc,
         )
@@ -67,6 +68,7 @@ def parts_of_cluster(
         replication,
         all_needed=redis.shards_needed == "all",
         timeout=redis.timeout,
+        awake=awake,
     )
 
     def look_after() -> None:
@@ -87,7 +89,7 @@ def parts_of_cluster(
     grouped = GroupedRegistration(cluster, keys, lease, registrations)
     durability = ClusterDurability(
         cluster,
-        lambda node: replicas_of(redis, dial(node.address), node.run, metrics),
+        lambda node: replicas_of(redis, dial(node.address), node.run, metrics, awake),
         metrics.unconfirmed.inc,
     )
     return RedisParts(cluster, keys, lines, grouped, make_leases, durability if redis.replicas else None, cluster)
@@ -101,8 +103,10 @@ def cluster_client(
     dial: Dial,
     *,
     on_new_run: Callable[[], object] = lambda: None,
+    awake: AwakeTime | None = None,
 ) -> ClusterClient:
     """Make the client for the cluster of a URL."""
+    awake = awake or AwakeTime()
     url = parse_redis_url(redis.url)
     if url is None or not url.nodes:
         raise ValueError("the URL names no cluster")
@@ -122,6 +126,7 @@ def cluster_client(
             headroom=fullest.of(address),
             clustered=True,
             on_lost=on_lost,
+            awake=awake,
         )
         return Node(address, client, run, RedisMemory(client, keys.workers))
 
@@ -136,6 +141,7 @@ def cluster_client(
         on_error=metrics.redis_errors.inc,
         on_given_up=fullest.forget,
         on_failover=metrics.redis_failovers.inc,
+        awake=awake,
     )
 
 

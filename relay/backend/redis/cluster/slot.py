@@ -7,6 +7,7 @@ from collections import deque
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
+from relay.awake import AwakeTime
 from relay.backend.headroom import Headroom
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.clock import RedisClock
@@ -31,6 +32,7 @@ class Router(Protocol):
     errors: ErrorReplies
     headroom: Headroom
     timeout: float
+    awake: AwakeTime
 
     def client_of(self, slot: int) -> RedisClient | None:
         """Return the client of the node that has a slot, as far as is known."""
@@ -191,7 +193,7 @@ class Slot(RedisPlace):
 
     def _hold(self, queue: deque[_Held], command: bytes, done: Done) -> None:
         if self._router.may_hold(len(command)):
-            deadline = asyncio.get_running_loop().time() + self._router.timeout
+            deadline = self._router.awake.now + self._router.timeout
             queue.append(_Held(deadline, command, done))
         else:
             text = "a part of the Redis cluster is away, and too many requests of this worker wait for it already"
@@ -248,7 +250,7 @@ class Slot(RedisPlace):
             self.send(command, done)
 
     def _expire(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._router.awake.now
         for queue in (self._returned, self._later):
             while queue and queue[0].deadline <= now:
                 held = queue.popleft()

@@ -1,6 +1,7 @@
 """A stand-in for Redis that a test controls: it answers, does not answer, or closes its connections."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 
 import hiredis
@@ -129,6 +130,11 @@ async def world(server: ScriptedRedis) -> AsyncIterator[World]:
     dialer = Dialer(server.url, timeout=5, name="test")
     async with RedisClient(dialer, timeout=5, waiting=1000, on_reconnect=lambda: None) as client:
         yield World(client, server)
+
+
+def stand_still() -> None:
+    """Hold this process, and so the event loop, for longer than the timeouts of these tests."""
+    time.sleep(1.0)
 
 
 def array(*items: bytes) -> bytes:

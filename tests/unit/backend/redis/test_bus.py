@@ -1,11 +1,13 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.awake import AwakeTime
 from relay.backend.redis.bus import RedisBus, decode
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
@@ -66,6 +68,14 @@ def test_any_other_payload_is_a_value_error_at_worst(payload: bytes) -> None:
         decode("r", payload)
 
 
+class Told(AwakeTime):
+    """Its reading is that of another clock."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self.read = clock  # type: ignore[method-assign]
+
+
 @contextlib.asynccontextmanager
 async def bus_over(
     server: ScriptedRedis,
@@ -78,7 +88,7 @@ async def bus_over(
     client = RedisClient(dialer, timeout=timeout, waiting=10, on_reconnect=lambda: None)
     settings = RedisSettings(server.url, timeout=timeout, probe_timeout=probe_timeout)
     subscriber = Subscriber(dialer, timeout=timeout, on_reconnect=lambda: None)
-    line = Line(client, subscriber, probe="relay:worker:w:probe", timeout=probe_timeout, clock=clock)
+    line = Line(client, subscriber, probe="relay:worker:w:probe", timeout=probe_timeout, awake=Told(clock))
     bus = RedisBus(sink, client, line, settings, RoomSettings(), metrics=Metrics(), clock=clock)
     async with client, bus:
         yield bus

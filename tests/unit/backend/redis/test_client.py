@@ -11,7 +11,7 @@ from relay.backend.redis.run import RedisRun
 from relay.backend.redis.scripts import ALL, PUBLISH
 from relay.model.errors import OutcomeUnknown, Unavailable
 from tests.fleet import eventually
-from tests.unit.backend.redis.conftest import ScriptedRedis
+from tests.unit.backend.redis.conftest import ScriptedRedis, stand_still
 
 
 def client_of(server: ScriptedRedis, *, timeout: float = 0.5, waiting: int = 10, **callbacks) -> RedisClient:
@@ -121,6 +121,26 @@ async def test_a_silent_connection_is_given_up_and_opened_again(server: Scripted
             await client.call("GET", "x")
         assert await client.call("PING") == b"OK"
         assert reconnects == [1]
+
+
+async def test_a_worker_that_stood_still_does_not_take_that_for_a_silent_redis(server: ScriptedRedis) -> None:
+    reconnects = []
+    async with client_of(server, timeout=0.3, on_reconnect=lambda: reconnects.append(1)) as client:
+        await client.call("PING")
+        call = asyncio.ensure_future(client.call("GET", "x"))
+        await asyncio.sleep(0)
+        stand_still()
+        assert await call == b"OK"
+    assert reconnects == []
+
+
+async def test_a_command_waits_for_a_connection_although_the_worker_stood_still(server: ScriptedRedis) -> None:
+    dialer = Dialer(server.url, timeout=0.3, name="test")
+    async with RedisClient(dialer, timeout=0.6, waiting=9, on_reconnect=lambda: None) as client:
+        call = asyncio.ensure_future(client.call("PING"))
+        await asyncio.sleep(0)
+        stand_still()
+        assert await call == b"OK"
 
 
 async def test_a_connection_that_is_given_up_is_reset(server: ScriptedRedis) -> None:

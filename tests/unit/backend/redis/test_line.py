@@ -1,7 +1,6 @@
 """The probe of a line: on which channel it is, and that the line says why it is deaf."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
@@ -10,7 +9,7 @@ from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.line import Line
 from relay.backend.redis.subscriber import Arrival, Subscriber
-from tests.unit.backend.redis.conftest import ScriptedRedis
+from tests.unit.backend.redis.conftest import ScriptedRedis, stand_still
 
 
 class Desk:
@@ -22,7 +21,7 @@ class Desk:
         self.refusal = b""
         server.answer = self.answer
         subscriber = Subscriber(dialer, timeout=5, on_reconnect=lambda: None)
-        self.line = Line(client, subscriber, probe="first", timeout=0.3, clock=time.monotonic)
+        self.line = Line(client, subscriber, probe="first", timeout=0.3)
         self.line.deliver(self.arrived)
 
     def answer(self, command: list[bytes]) -> bytes | None:
@@ -66,6 +65,17 @@ async def test_a_line_is_ready_while_its_probe_comes_back(desk: Desk) -> None:
     desk.echoes = False
     await until(lambda: not desk.line.health().ready)
     assert "connected, but nothing arrives" in desk.line.health().problem
+
+
+async def test_a_worker_that_stood_still_has_not_missed_its_probe(desk: Desk) -> None:
+    await until(lambda: desk.line.health().ready)
+    stand_still()
+    # Asked ahead of everything that has arrived meanwhile, as by the handshake of a client.
+    assert desk.line.health().ready
+    # The wait for the answer to a probe, and for the probe itself, goes on as if nothing had been.
+    await asyncio.sleep(0.4)
+    assert desk.line.health().ready
+    assert len(desk.server.clients) == 2
 
 
 async def test_the_reason_of_a_refused_probe_is_told(desk: Desk) -> None:

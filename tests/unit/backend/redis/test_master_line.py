@@ -1,6 +1,5 @@
 """The state of replicas in the health of a line."""
 
-import time
 from typing import Any
 
 from relay.backend.redis.client import RedisClient
@@ -26,7 +25,7 @@ def line(replication: Replication, replicas: Replicas | None) -> MasterLine:
     known: Any = replication
     waiting: Any = replicas
     subscriber = Subscriber(dialer, timeout=1, on_reconnect=lambda: None)
-    return MasterLine(client, subscriber, dialer, known, waiting, probe="p", timeout=1, clock=time.monotonic)
+    return MasterLine(client, subscriber, dialer, known, waiting, probe="p", timeout=1)
 
 
 def test_the_replicas_show_in_the_health_of_a_line() -> None:

@@ -1,20 +1,24 @@
 """Presence in Redis."""
 
+import asyncio
+
 import pytest
 
 from relay.backend.presence import JoinAttempt, PresenceEntry
 from relay.backend.redis.scripts import ANNOUNCE, CHANGE, HEARTBEAT, JOIN
 from relay.model.errors import Unavailable
+from tests.fleet import eventually
 from tests.unit.backend.redis.conftest import World, array, dead
 
 ATTEMPT = JoinAttempt(room="room", peer="peer", offered="", fresh="f")
 
+JOINED = b"*10\r\n$6\r\njoined\r\n$1\r\n7\r\n$3\r\n1-1\r\n$0\r\n\r\n$3\r\n1-1\r\n:1\r\n$0\r\n\r\n:1\r\n$0\r\n\r\n:0\r\n"
+
+REDIS_TIME = 1_700_000_000_000
+
 
 async def test_the_lease_and_the_room_are_registered_ahead_of_each_member(world: World) -> None:
-    joined = (
-        b"*10\r\n$6\r\njoined\r\n$1\r\n7\r\n$3\r\n1-1\r\n$0\r\n\r\n$3\r\n1-1\r\n:1\r\n$0\r\n\r\n:1\r\n$0\r\n\r\n:0\r\n"
-    )
-    world.answer({JOIN: lambda command: joined})
+    world.answer({JOIN: lambda command: JOINED})
     for _ in range(2):
         result = await world.presence.join(ATTEMPT)
     assert (result.generation, result.resumed, result.first, result.roster) == (7, False, True, None)
@@ -26,7 +30,29 @@ async def test_the_lease_and_the_room_are_registered_ahead_of_each_member(world:
     assert names == [*first, b"ZADD", b"SADD", b"EVALSHA"]
 
 
-async def test_a_join_that_came_too_late_is_unavailable(world: World) -> None:
+async def test_a_join_whose_lease_is_over_waits_for_the_next_heartbeat(world: World) -> None:
+    def answer(command: list[bytes]) -> bytes:
+        deadline = int(command[3 + int(command[2]) + 14])
+        return array(b"late") if 0 < deadline < REDIS_TIME else JOINED
+
+    world.answer({JOIN: answer, HEARTBEAT: lambda command: b"*4\r\n:0\r\n*0\r\n:%d\r\n:0\r\n" % REDIS_TIME})
+    await world.leases.beat()
+    # The worker stood still for longer than its lease.
+    world.registration.renewed(REDIS_TIME - 1)
+    joining = asyncio.ensure_future(world.presence.join(ATTEMPT))
+    await eventually(lambda: any(command[1:2] == [JOIN.sha.encode()] for command in world.sent(b"EVALSHA")))
+    await world.leases.beat()
+    assert (await joining).generation == 7
+
+
+async def test_a_change_of_an_info_that_came_too_late_is_made_again(world: World) -> None:
+    replies = [b":2\r\n", b":1\r\n"]
+    world.answer({CHANGE: lambda command: replies.pop(0)})
+    assert await world.presence.change(PresenceEntry("room", "peer", 1, info=b"{}"))
+
+
+async def test_a_join_that_stays_too_late_is_unavailable(world: World, monkeypatch) -> None:
+    monkeypatch.setattr("relay.backend.redis.presence._CONFIRMATION_STEP", 0)
     world.answer({JOIN: lambda command: array(b"late")})
     with pytest.raises(Unavailable, match="did nothing"):
         await world.presence.join(ATTEMPT)
@@ -38,7 +64,8 @@ async def test_an_announcement_that_came_too_late_is_unavailable(world: World) -
         await world.presence.announce([PresenceEntry("room", "peer", 1)])
 
 
-async def test_a_change_of_an_info_that_came_too_late_is_unavailable(world: World) -> None:
+async def test_a_change_of_an_info_that_stays_too_late_is_unavailable(world: World, monkeypatch) -> None:
+    monkeypatch.setattr("relay.backend.redis.presence._CONFIRMATION_STEP", 0)
     world.answer({CHANGE: lambda command: b":2\r\n"})
     with pytest.raises(Unavailable, match="did nothing"):
         await world.presence.change(PresenceEntry("room", "peer", 1, info=b"{}"))

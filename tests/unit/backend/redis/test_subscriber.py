@@ -5,7 +5,7 @@ import pytest
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.subscriber import Subscriber
 from relay.model.errors import Unavailable
-from tests.unit.backend.redis.conftest import ScriptedRedis, server
+from tests.unit.backend.redis.conftest import ScriptedRedis, server, stand_still
 
 __all__ = ["server"]
 
@@ -45,6 +45,17 @@ async def test_a_subscription_counts_only_when_it_is_confirmed(server: ScriptedR
             await ear.subscriber.subscribe(["a"])
         server.answer = confirm
         await ear.subscriber.subscribe(["b"])
+
+
+async def test_a_confirmation_that_a_worker_reads_late_counts(server: ScriptedRedis) -> None:
+    server.answer = confirm
+    ear = Ear(server, timeout=0.3)
+    async with ear.subscriber:
+        await ear.subscriber.subscribe(["a"])
+        waiting = asyncio.ensure_future(ear.subscriber.subscribe(["b"]))
+        await asyncio.sleep(0)
+        stand_still()
+        await waiting
 
 
 async def test_messages_that_arrive_together_are_delivered_together(server: ScriptedRedis) -> None:
