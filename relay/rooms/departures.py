@@ -23,6 +23,9 @@ _BATCH = 500
 _LOG_INTERVAL = 10.0
 """Seconds between two log lines about defects."""
 
+_PATIENCE = 0.5
+"""Seconds that a round waits for the replies to a batch: a part of Redis that is away must not delay all others."""
+
 _RETRY = 0.5
 """Seconds until a departure that Redis did not take is sent again."""
 
@@ -181,7 +184,8 @@ class Departures:
         # last one is made, and the round would never end.
         now = self._clock()
         while batch := self._pop_due(now):
-            await asyncio.gather(*map(self._attempt, batch))
+            # The replies that come later have the same effects.
+            await asyncio.wait(list(map(self._attempt, batch)), timeout=_PATIENCE)
         self._metrics.held.set(self._size)
 
     def _add(self, entry: PresenceEntry, *, hold: bool) -> _Departure:

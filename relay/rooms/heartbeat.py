@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from relay.awake import AwakeTime
 from relay.backend.presence import LeaseEnd, Leases, LeaseStatus
 from relay.limits import Clock
 from relay.metrics import Metrics
@@ -46,10 +47,11 @@ class HeartbeatTiming:
 class Heartbeat:
     """Renews the worker's lease: a handful of commands a beat, however many connections there are.
 
-    Nothing that may take long is awaited here, but for announcing all members after a lapse; that renews the lease
-    itself in between. Members of dead workers are left to the takeover, which is a task of its own.
+    Nothing that may take long is awaited here, but for announcing all members after a lapse; meanwhile, the lease is
+    renewed. Members of dead workers are left to the takeover, which is a task of its own.
 
-    `on_return` is called with the time of the last beat that succeeded, when one succeeds after Redis `is_away`.
+    When a beat succeeds after Redis `is_away`, `on_return` is called with the time of the last one before, less the
+    time in which this worker stood still by itself: `awake` tells the two apart.
     """
 
     def __init__(
@@ -63,7 +65,12 @@ class Heartbeat:
         on_return: Callable[[float], None],
         clock: Clock,
         metrics: Metrics,
+        awake: AwakeTime | None = None,
     ) -> None:
+        self._awake = awake or AwakeTime()
+        # The time of the last beat by that clock.
+        self._awake_beat = 0.0
+        self._renewing = asyncio.Lock()
         self._leases = leases
         self._on_return = on_return
         self._announcer = announcer
@@ -81,15 +88,20 @@ class Heartbeat:
     @property
     def is_away(self) -> bool:
         """Whether several beats in a row are missing: Redis cannot be used, as far as this worker knows."""
-        return self._last_beat is not None and self._clock() - self._last_beat >= _MISSED * self._timing.interval
+        silent = self._awake.read() - self._awake_beat
+        return self._last_beat is not None and silent >= _MISSED * self._timing.interval
 
     async def run(self) -> None:
         """Beat until cancelled."""
-        while True:
-            due = self._clock() + self._timing.interval
-            await self.beat()
-            await asyncio.sleep(max(0.0, due - self._clock()))
-            self._metrics.loop_lag.observe(max(0.0, self._clock() - due))
+        self._awake.open()
+        try:
+            while True:
+                due = self._clock() + self._timing.interval
+                await self.beat()
+                await asyncio.sleep(max(0.0, due - self._clock()))
+                self._metrics.loop_lag.observe(max(0.0, self._clock() - due))
+        finally:
+            self._awake.close()
 
     async def beat(self) -> None:
         """Renew the lease; announce members and begin takeovers if need be. Failures are noted, and never raised."""
@@ -108,9 +120,10 @@ class Heartbeat:
     async def _renew(self) -> LeaseStatus:
         status = await self._leases.beat()
         now, last = self._clock(), self._last_beat
-        if last is not None and self.is_away:
-            self._on_return(last)
-        self._last_beat = now
+        awake, away = self._awake.read(), self.is_away
+        if away:
+            self._on_return(now - (awake - self._awake_beat))
+        self._last_beat, self._awake_beat = now, awake
         if status.ended in {"lost", "older"}:
             # Other workers take over the rest of the old lease at this time, too: see `Leases.beat`.
             self._take_over_from = now + self._timing.lease - 2 * self._timing.interval
@@ -126,15 +139,22 @@ class Heartbeat:
         return status
 
     async def _renew_if_due(self) -> None:
-        if self._last_beat is None or self._clock() - self._last_beat >= self._timing.interval:
-            await self._renew()
+        async with self._renewing:
+            if self._last_beat is None or self._clock() - self._last_beat >= self._timing.interval:
+                await self._renew()
 
     async def _announce(self) -> None:
         # Reset first: the lease may end again while members are announced, which asks for another round.
         ended, self._must_announce = self._must_announce or "lapsed", ""
+        announcing = asyncio.ensure_future(self._announcer.announce_all(self._renew_if_due, ended))
         try:
-            await self._announcer.announce_all(self._renew_if_due, ended)
+            # A part of Redis that is away delays the end: in the others, the lease must not lapse again.
+            while not (await asyncio.wait([announcing], timeout=self._timing.interval))[0]:
+                await self._renew_if_due()
+            announcing.result()
         except BaseException:
+            announcing.cancel()
+            await asyncio.gather(announcing, return_exceptions=True)
             self._must_announce = max(self._must_announce, ended, key=_SEVERITY.index)
             raise
 

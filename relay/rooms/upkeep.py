@@ -17,7 +17,8 @@ log = logging.getLogger("relay.rooms.upkeep")
 class Upkeep:
     """Settles departures, unsubscribes idle rooms, and renews the rooms' time to live in Redis.
 
-    A loop of its own: thousands of leaves may be due in one round, and must not delay the renewal of the lease.
+    A loop of its own: thousands of leaves may be due in one round, and must not delay the renewal of the lease. A round
+    does not wait for a renewal that takes long, as a part of Redis is away: the next ones go on without it.
     """
 
     def __init__(
@@ -38,13 +39,20 @@ class Upkeep:
         self._health = health
         self._interval = interval
         self._clock = clock
+        self._renewing: asyncio.Task[None] | None = None
+        # Rooms that fell idle while a renewal was under way.
+        self._left: list[str] = []
 
     async def run(self) -> None:
         """Work until cancelled, one round each `interval` seconds."""
-        while True:
-            due = self._clock() + self._interval
-            await self.work()
-            await asyncio.sleep(max(0.0, due - self._clock()))
+        try:
+            while True:
+                due = self._clock() + self._interval
+                await self.work()
+                await asyncio.sleep(max(0.0, due - self._clock()))
+        finally:
+            if self._renewing is not None:
+                self._renewing.cancel()
 
     async def work(self) -> None:
         """One round. A failure is noted, and never raised."""
@@ -52,8 +60,17 @@ class Upkeep:
             await self._departures.settle_due()
             idle = await self._subscriptions.unsubscribe_idle()
             self._copies.drop(idle)
-            await self._renewal.renew(idle)
+            await self._renew(idle)
             self._health.note("upkeep", None)
         except RelayError as error:
             log.debug("upkeep of rooms failed: %s", error)
             self._health.note("upkeep", error)
+
+    async def _renew(self, idle: list[str]) -> None:
+        self._left += idle
+        if self._renewing is None:
+            left, self._left = self._left, []
+            self._renewing = asyncio.create_task(self._renewal.renew(left), name="renewal of rooms")
+        if (await asyncio.wait([self._renewing], timeout=self._interval))[0]:
+            renewed, self._renewing = self._renewing, None
+            renewed.result()

@@ -358,3 +358,19 @@ async def test_a_lost_member_without_a_grace_time_ends_as_lost() -> None:
     desk = Desk(grace=0)
     await desk.departures.begin(entry("p"), hold=True)
     assert (desk.presence.asked, desk.presence.reasons) == ([("p", 0)], ["lost"])
+
+
+async def test_a_leave_that_waits_for_a_part_of_redis_delays_no_other() -> None:
+    desk = Desk()
+    away = desk.presence.pending = asyncio.get_running_loop().create_future()
+    desk.departures.schedule(PresenceEntry("away", "a", 1), hold=False)
+    desk.departures.schedule(PresenceEntry("other", "b", 1), hold=False)
+    async with asyncio.timeout(5):
+        assert await desk.at(100) == [("a", 0), ("b", 0)]
+        assert desk.settled == ["other"]
+        desk.departures.schedule(PresenceEntry("other", "c", 1), hold=False)
+        assert await desk.at(101) == [("c", 0)]
+    away.set_exception(Unavailable())
+    await asyncio.sleep(0)
+    assert await desk.at(102) == [("a", 0)]
+    assert len(desk.departures) == 0

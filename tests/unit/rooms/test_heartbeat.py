@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from relay.awake import AwakeTime
 from relay.backend.bus import BusHealth
 from relay.backend.headroom import Headroom
 from relay.backend.presence import LeaseEnd, LeaseStatus
@@ -13,6 +14,7 @@ from relay.metrics import Metrics
 from relay.model.errors import OutcomeUnknown, Unavailable
 from relay.rooms.health import HealthMonitor
 from relay.rooms.heartbeat import Heartbeat, HeartbeatTiming, beat_interval
+from tests.fleet import eventually
 
 ALIVE = LeaseStatus()
 LAPSED = LeaseStatus("lapsed")
@@ -69,9 +71,22 @@ class FakeBus:
         return self.state
 
 
+class Awake(AwakeTime):
+    """Reads the time of the test, less the time in which the worker stood still."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self.stood_still = 0.0
+        self._now = clock
+
+    def read(self) -> float:
+        return self._now() - self.stood_still
+
+
 class World:
     def __init__(self) -> None:
         self.now = 0.0
+        self.awake = Awake(lambda: self.now)
         self.returns: list[float] = []
         self.metrics = Metrics()
         self.announcer, self.takeover, self.leases, self.bus = FakeAnnouncer(), FakeTakeover(), FakeLeases(), FakeBus()
@@ -85,15 +100,19 @@ class World:
             clock=lambda: self.now,
             metrics=self.metrics,
         )
-        self.heartbeat = Heartbeat(
+        self.heartbeat = self.make(lambda: self.now, interval=0.5)
+
+    def make(self, clock: Callable[[], float], interval: float) -> Heartbeat:
+        return Heartbeat(
             self.leases,
             self.announcer,
             self.takeover,
             self.health,
-            HeartbeatTiming(lease=10, interval=0.5),
+            HeartbeatTiming(lease=10, interval=interval),
             on_return=self.returns.append,
-            clock=lambda: self.now,
+            clock=clock,
             metrics=self.metrics,
+            awake=self.awake,
         )
 
     async def beat_at(self, now: float, *replies: LeaseStatus | Exception) -> None:
@@ -216,8 +235,37 @@ async def test_the_end_of_an_outage_is_told_with_the_last_beat_before_it(world: 
     assert (world.heartbeat.is_away, world.returns) == (False, [21])
 
 
+async def test_a_worker_that_stood_still_does_not_take_that_for_an_outage(world: World) -> None:
+    await world.beat_at(20)
+    world.awake.stood_still = 60
+    await world.beat_at(80.1)
+    assert world.returns == []
+    # In an outage, the time for which it stood still does not count.
+    world.awake.stood_still += 5
+    await world.beat_at(88.1)
+    assert world.returns == [pytest.approx(85.1)]
+
+
+async def test_the_lease_is_renewed_while_a_part_of_redis_keeps_the_announcement_waiting(world: World) -> None:
+    away = asyncio.Event()
+
+    async def wait(between: Callable[[], Awaitable[None]]) -> None:
+        await away.wait()
+        await between()
+
+    world.announcer.meanwhile = wait
+    world.heartbeat = world.make(asyncio.get_running_loop().time, interval=0.01)
+    world.leases.replies = [dead(lapsed=True)]
+    beating = asyncio.create_task(world.heartbeat.beat())
+    await eventually(lambda: world.leases.beats > 3)
+    assert not beating.done()
+    away.set()
+    await beating
+    assert world.announcer.reasons == ["lapsed"]
+
+
 async def test_a_refusal_is_noted_until_redis_obeys_again(world: World, caplog) -> None:
-    for reply in (Unavailable("OOM"), Unavailable("OOM"), OutcomeUnknown("late"), ALIVE):
+    for reply in (Unavailable().because("OOM"), Unavailable().because("OOM"), OutcomeUnknown("late"), ALIVE):
         await world.beat_at(0, reply)
         caplog.records.append(world.health.refusal)
     levels = [getattr(record, "levelname", record) for record in caplog.records]

@@ -13,8 +13,11 @@ class FakeLeases:
         self.failures: list[Exception] = []
         self.lost: set[str] = set()
         self.reported: list[str] = []
+        self.away: asyncio.Event | None = None
 
     async def touch(self, rooms, left=()) -> list[str]:
+        if self.away is not None:
+            await self.away.wait()
         if self.failures:
             raise self.failures.pop()
         self.touched.append((list(rooms), list(left)))

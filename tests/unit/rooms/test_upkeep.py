@@ -75,11 +75,30 @@ async def test_a_room_whose_adopted_members_left_is_reported_as_left(world: Upke
 async def test_a_refusal_is_noted_and_the_next_round_works_again(world: UpkeepWorld) -> None:
     member = await world.join("a")
     await world.membership.leave(member, hold=False)
-    world.leases.failures = [Unavailable("OOM")]
+    world.leases.failures = [Unavailable().because("OOM")]
     await world.upkeep.work()
     assert world.health.refusal == "OOM"
     await world.upkeep.work()
     assert world.health.refusal == ""
+
+
+async def test_a_renewal_that_waits_for_a_part_of_redis_delays_no_leave(world: UpkeepWorld) -> None:
+    gone = await world.join("a")
+    held = await world.join("b", room="other")
+    world.upkeep = world.make_upkeep(lambda: world.now, 0.01)
+    world.leases.away = asyncio.Event()
+    await world.membership.leave(gone, hold=False)
+    await world.upkeep.work()
+    await world.membership.leave(held, hold=True)
+    world.now += 15
+    await world.upkeep.work()
+    await world.upkeep.work()
+    assert await world.roster("other") == []
+    assert world.leases.touched == []
+    world.leases.away.set()
+    await world.upkeep.work()
+    await world.upkeep.work()
+    assert world.leases.touched == [([], ["room"]), ([], ["other"])]
 
 
 async def test_the_loop_works_until_it_is_cancelled(world: UpkeepWorld) -> None:
