@@ -14,7 +14,7 @@ from relay.gateways.socketio.apps.rmc3.broadcasting import BROADCAST_EVENTS
 from relay.gateways.socketio.apps.rmc3.events import BROADCAST_MESSAGE, FROM_SERVER
 from relay.gateways.socketio.apps.rmc3.requests import NAMES
 from relay.identity.grants import Right
-from relay.model import channels, envelope, json_text, names
+from relay.model import channels, envelope_head, json_text, names
 from tests.abuse import attacks
 from tests.documentation import (
     DEPLOYMENT,
@@ -212,8 +212,8 @@ def test_the_protocol_states_the_bounds_of_the_code() -> None:
     words = ", ".join(f"`{word}`" for word in sorted(reserved_words()))
     assert f"of today or planned: {words}." in text
     assert f"a label: text of at most {channels.MAX_LABEL:,} bytes" in text
-    assert f"text of at most {envelope.MAX_KEY} characters: asks for" in text
-    assert f"a list of at most {envelope.MAX_ADDRESSEES}" in text
+    assert f"text of at most {envelope_head.MAX_KEY} characters: asks for" in text
+    assert f"a list of at most {envelope_head.MAX_ADDRESSEES}" in text
 
 
 # The page on the architecture.

@@ -1,6 +1,7 @@
 """The commands of one slot: redirections, order, holding, and the end of it."""
 
 import asyncio
+import time
 from collections import deque
 from typing import Any
 
@@ -31,6 +32,14 @@ class Link:
             self.pending.popleft()(reply)
 
 
+class Awake:
+    """The time of a process that never stands still."""
+
+    @property
+    def now(self) -> float:
+        return time.monotonic()
+
+
 class Cluster:
     """A router whose nodes are `a`, `b` and `c`."""
 
@@ -39,6 +48,7 @@ class Cluster:
         self.owner: Any = self.links["a"]
         self.errors, self.headroom, self.timeout, self.most, self.held = ErrorReplies(int), Headroom(), timeout, most, 0
         self.refreshed = 0
+        self.awake: Any = Awake()
 
     def client_of(self, slot: int) -> Any:
         return self.owner
