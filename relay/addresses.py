@@ -55,9 +55,14 @@ def counted_address(text: str) -> str:
     address that stands for an IPv4 host counts as that host: translated (RFC 6052), 6to4 (RFC 3056) and Teredo (RFC
     4380). Text that is no address ("" for none) is its own name, cut after 100 characters.
     """
-    found = read_address(text)
+    return _counted_address(text) if len(text) <= _LONGEST else text[:_LONGEST]
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _counted_address(text: str) -> str:
+    found = _read_address(text)
     if found is None:
-        return text[:_LONGEST]
+        return text
     if isinstance(found, IPv4Address):
         return str(found)
     return str(_ipv4_host(found) or IPv6Network((int(found) >> 64 << 64, 64)))

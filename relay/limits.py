@@ -121,7 +121,7 @@ class Pace(TokenBucket):
     rate for longer than `patience`, without a pause of a second, has further messages refused. A message that is large
     enough to use up the bytes of several messages counts as so many. The bytes also count against the budget of the
     client's address: where that is used up, messages wait and are not refused, as other clients may have used it. They
-    count against the `stored` allowance of the address as well, where `find_stored` finds it.
+    count against the `stored` allowance of the address, which `find_stored` finds by its `name`, as well.
     """
 
     __slots__ = (
@@ -131,6 +131,7 @@ class Pace(TokenBucket):
         "_due",
         "_find_stored",
         "_held_until",
+        "_name",
         "_patience",
         "_refused",
         "_share",
@@ -140,11 +141,12 @@ class Pace(TokenBucket):
     )
 
     def __init__(
-        self, limits: PaceLimits, address: TokenBucket, clock: Clock, find_stored: Callable[[], Allowance]
+        self, limits: PaceLimits, address: TokenBucket, clock: Clock, find_stored: Callable[[str], Allowance], name: str
     ) -> None:
         super().__init__(limits.rate, limits.burst, clock)
         self._find_stored = find_stored
-        self.stored = find_stored()
+        self._name = name
+        self.stored = find_stored(name)
         self._patience = limits.patience
         self._unit = limits.byte_rate / limits.rate
         self._address = address
@@ -236,7 +238,7 @@ class Pace(TokenBucket):
 
     def end(self) -> None:
         """Count the bytes that the client has sent since the last count, as it has gone."""
-        self._find_stored().use(max(0, self._uncounted - self._share))
+        self._find_stored(self._name).use(max(0, self._uncounted - self._share))
         self._uncounted = 0
 
     @property
@@ -251,7 +253,7 @@ class Pace(TokenBucket):
             return False
         self._share += drawn
         # An allowance that was not used for long is forgotten, and there may be another one.
-        self.stored = self._find_stored()
+        self.stored = self._find_stored(self._name)
         # Only bytes that were sent count: of many clients behind one address, most send little.
         self.stored.use(self._uncounted + (size if size >= _SHARE else 0))
         self._uncounted = drawn if size < _SHARE else 0

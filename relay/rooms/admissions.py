@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Self
 
 from relay.limits import AddressLimits, Clock, Pace, PaceLimits, burst_of
@@ -96,6 +95,8 @@ class Admissions:
         self._addresses = addresses
         self._pace = pace
         self._stored = stored
+        # Bound once: each client's rate refers to it.
+        self._find_stored = stored.of
         self._clock = clock
         self._most = most
         self._metrics = metrics
@@ -124,7 +125,7 @@ class Admissions:
 
     def pace_at(self, address: str) -> Pace:
         """Make the rate of a client that was not admitted, as it has no connection here."""
-        return Pace(self._pace, self._addresses.byte_budget(address), self._clock, partial(self._stored.of, address))
+        return Pace(self._pace, self._addresses.byte_budget(address), self._clock, self._find_stored, address)
 
     def limit_pace(self, pace: Pace, rate: float | None) -> None:
         """Change the rate of a client's messages; None for the one of the settings."""

@@ -7,6 +7,7 @@ module serves the ASGI calls until then: the accept, a refusal, and applications
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any
@@ -44,8 +45,9 @@ class AsgiWebSocket:
     ) -> None:
         self._transport = transport
         self._key = key
-        self._messages: asyncio.Queue[AsgiMessage] = asyncio.Queue()
-        self._messages.put_nowait({"type": "websocket.connect"})
+        # Not a queue of asyncio, which costs more: nearly always, the application takes the first message alone.
+        self._messages = deque[AsgiMessage]([{"type": "websocket.connect"}])
+        self._waiting: asyncio.Future[None] | None = None
         self._accepted = False
         self._refusing = False
         self._ended = False
@@ -85,21 +87,29 @@ class AsgiWebSocket:
             message["text"] = frame.text
         else:
             message["bytes"] = frame.data
-        self._messages.put_nowait(message)
-        if self._messages.qsize() >= _MAX_WAITING:
+        self._put(message)
+        if len(self._messages) >= _MAX_WAITING:
             self.protocol.pause_reading(paused=True)
 
     def disconnected(self, code: int, relay_closed: str | None) -> None:
         """Queue the disconnect."""
         self._ended = True
-        self._messages.put_nowait({"type": "websocket.disconnect", "code": code, CLOSED_EXTENSION: relay_closed})
+        self._put({"type": "websocket.disconnect", "code": code, CLOSED_EXTENSION: relay_closed})
+
+    def _put(self, message: AsgiMessage) -> None:
+        self._messages.append(message)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     # Calls of the application.
 
     async def _receive(self) -> AsgiMessage:
-        if self._accepted and self._messages.empty():
+        if self._accepted and not self._messages:
             self.protocol.pause_reading(paused=False)
-        return await self._messages.get()
+        while not self._messages:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return self._messages.popleft()
 
     async def _send(self, message: AsgiMessage) -> None:
         if self._ended:

@@ -39,7 +39,7 @@ def transfer_of(transport: Transport, *, ended: bool = False) -> Transfer | None
         if transport.get_extra_info("sslcontext") is not None:
             idle = waiting == 0 and transport.get_write_buffer_size() == 0
             return Transfer(1, int(idle))
-        (received,) = _TCP_INFO.unpack(_tcp_info(sock.fileno()))
+        (received,) = _TCP_INFO.unpack(_tcp_info(sock.fileno(), _TCP_INFO.size))
     except (OSError, ValueError, struct.error):
         # A unix socket, an old kernel, or a socket that was closed meanwhile.
         return None
@@ -56,19 +56,19 @@ def is_open(transport: Transport) -> bool:
     if transport.is_closing() or sock is None or not sys.platform.startswith("linux"):
         return not transport.is_closing()
     try:
-        return bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED)
+        return _tcp_info(sock.fileno(), 1)[0] == _ESTABLISHED
     except (OSError, ValueError):
         # A unix socket, or one that was closed meanwhile.
         return not transport.is_closing()
 
 
-def _tcp_info(descriptor: int) -> bytes:
-    """Return the beginning of the connection's `struct tcp_info`."""
+def _tcp_info(descriptor: int, size: int) -> bytes:
+    """Return the first `size` bytes of the connection's `struct tcp_info`."""
     # The socket that a transport of uvloop shows makes one of Python's for each call, which costs more than the call.
     # Neither the system nor this option cares for the family.
     borrowed = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, descriptor)
     try:
-        return borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        return borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
     finally:
         borrowed.detach()
 

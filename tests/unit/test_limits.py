@@ -92,7 +92,9 @@ class Runner:
         self.clock = Clock()
         self.address = TokenBucket(1e6, 2e6, self.clock)
         self.stored = Stored()
-        self.pace = Pace(PaceLimits(rate, burst, byte_rate, patience), self.address, self.clock, lambda: self.stored)
+        self.pace = Pace(
+            PaceLimits(rate, burst, byte_rate, patience), self.address, self.clock, lambda name: self.stored, ""
+        )
 
     def send(self, size: int = 1) -> bool:
         """Send a message, and wait for its turn; returns False if it is refused."""

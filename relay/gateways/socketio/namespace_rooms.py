@@ -1,7 +1,6 @@
 """The room of one namespace: a connection is in a room once, however many of its namespaces name it."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.joined_rooms import JoinedRooms
@@ -13,20 +12,26 @@ from relay.rooms.connection import Connection
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
 
-CountElsewhere = Callable[[], int]
-"""Counts the other namespaces of the connection: each is in a room, or is entering one."""
 
-IsElsewhere = Callable[[str], bool]
-"""Tells whether another namespace of the connection is in a room, or is entering it."""
+class Siblings(Protocol):
+    """The namespaces of a connection: each is in a room, or is entering one."""
+
+    def is_in(self, room: str, besides: str = "") -> bool:
+        """Return whether a namespace is in a room, or enters it; but for the one named `besides`."""
+        ...
+
+    def count(self, besides: str) -> int:
+        """Return how many namespaces the client is in, or enters; but for the one named `besides`."""
+        ...
 
 
 class NamespaceRooms(JoinedRooms):
     """`JoinedRooms` of a namespace: joins no room in which another namespace of its connection is.
 
-    `entering` is the room that it is about to enter, "" for none.
+    `name` is that of the namespace; `entering` is the room that it is about to enter, "" for none.
     """
 
-    __slots__ = ("_count_elsewhere", "_is_elsewhere", "entering")
+    __slots__ = ("_name", "_siblings", "entering")
 
     def __init__(
         self,
@@ -35,13 +40,13 @@ class NamespaceRooms(JoinedRooms):
         codecs: CodecPair[Any],
         address: str,
         *,
+        name: str,
         entering: str,
-        is_elsewhere: IsElsewhere,
-        count_elsewhere: CountElsewhere = int,
+        siblings: Siblings,
     ) -> None:
         super().__init__(connection, worker, codecs, address)
-        self._is_elsewhere = is_elsewhere
-        self._count_elsewhere = count_elsewhere
+        self._name = name
+        self._siblings = siblings
         self.entering = entering
 
     def is_in(self, room: str) -> bool:
@@ -50,7 +55,7 @@ class NamespaceRooms(JoinedRooms):
 
     def _count(self) -> int:
         """Return the number of rooms that the connection is in, by all its namespaces."""
-        return len(self) + self._count_elsewhere()
+        return len(self) + self._siblings.count(besides=self._name)
 
     async def _join(
         self,
@@ -62,7 +67,7 @@ class NamespaceRooms(JoinedRooms):
         renamed: Member | None = None,
         resume_only: bool = False,
     ) -> Member:
-        if self._is_elsewhere(join.room):
+        if self._siblings.is_in(join.room, besides=self._name):
             raise Refused("already_joined", room=join.room)
         # Set before the wait for Redis: a join of another namespace must not come in between.
         self.entering = join.room

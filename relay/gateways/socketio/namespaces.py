@@ -208,7 +208,7 @@ class Namespaces:
             if not isinstance(application, StatefulApplication):
                 room = self._room_of(name)
                 self._leave_unasked(room)
-                if self._is_in(room):
+                if self.is_in(room):
                     raise Refused("already_joined", room=room)
             elif len(name) > _LONGEST_NAME:
                 raise SocketIORefused("bad_namespace", "Invalid namespace")
@@ -257,9 +257,9 @@ class Namespaces:
             self._shared.worker,
             codecs,
             self._shared.ticket.address,
+            name=connection.name,
             entering=entering,
-            is_elsewhere=partial(self._is_in, besides=connection.name),
-            count_elsewhere=partial(self._count, besides=connection.name),
+            siblings=self,
         )
 
     # Channels.
@@ -347,11 +347,11 @@ class Namespaces:
         if not self._entered:
             self._shared.connection.close(TOKEN_REFUSED)
 
-    def _is_in(self, room: str, besides: str = "") -> bool:
+    def is_in(self, room: str, besides: str = "") -> bool:
         """Return whether a namespace is in a room, or enters it; but for the one named `besides`."""
         return any([name != besides and session.is_in(room) for name, session in self._entered.items()])
 
-    def _count(self, besides: str) -> int:
+    def count(self, besides: str) -> int:
         """Return how many namespaces the client is in, or enters; but for the one named `besides`."""
         return len(self._entered) - (besides in self._entered)
 

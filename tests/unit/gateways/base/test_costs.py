@@ -63,10 +63,14 @@ def test_a_command_counts_by_the_work_of_redis_for_it(command: Command, cost: fl
 
 def test_later_messages_wait_for_a_costly_command_and_never_for_long() -> None:
     now = 100.0
-    pace = Pace(PaceLimits(200, 400, 1e6, 5), TokenBucket(1e9, 1e9, lambda: now), lambda: now, Unbounded)
+    pace = Pace(
+        PaceLimits(200, 400, 1e6, 5), TokenBucket(1e9, 1e9, lambda: now), lambda: now, lambda name: Unbounded(), ""
+    )
     assert sum(pace.admits(10) and not pace.spend(100) for _ in range(100)) == 4
     assert pace.delay() == pytest.approx(0.025, abs=0.01)
-    slow = Pace(PaceLimits(1, 10, 1e6, 5), TokenBucket(1e9, 1e9, lambda: now), lambda: now, Unbounded)
+    slow = Pace(
+        PaceLimits(1, 10, 1e6, 5), TokenBucket(1e9, 1e9, lambda: now), lambda: now, lambda name: Unbounded(), ""
+    )
     assert slow.admits(10)
     slow.spend(100)
     assert sum(slow.admits(10) for _ in range(10)) == 6
@@ -74,7 +78,9 @@ def test_later_messages_wait_for_a_costly_command_and_never_for_long() -> None:
 
 def test_a_client_whose_room_is_above_its_rate_waits_and_is_not_refused() -> None:
     now = 100.0
-    pace = Pace(PaceLimits(200, 400, 1e6, 0), TokenBucket(1e9, 1e9, lambda: now), lambda: now, Unbounded)
+    pace = Pace(
+        PaceLimits(200, 400, 1e6, 0), TokenBucket(1e9, 1e9, lambda: now), lambda: now, lambda name: Unbounded(), ""
+    )
     assert pace.admits(10)
     pace.hold(2)
     assert not pace.admits(10)

@@ -13,7 +13,15 @@ from relay.model.errors import Refused
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import CODECS, FakeConnection
 
-ELSEWHERE = {"taken"}
+
+class Siblings:
+    """Another namespace, which is in the room `taken`."""
+
+    def is_in(self, room: str, besides: str = "") -> bool:
+        return room == "taken" and besides == "/own"
+
+    def count(self, besides: str) -> int:
+        return 1
 
 
 @pytest.fixture
@@ -24,7 +32,7 @@ async def worker() -> AsyncIterator[Worker]:
 
 def rooms_of(worker: Worker, entering: str = "a") -> NamespaceRooms:
     return NamespaceRooms(
-        FakeConnection(), worker, CODECS, "192.0.2.7", entering=entering, is_elsewhere=ELSEWHERE.__contains__
+        FakeConnection(), worker, CODECS, "192.0.2.7", name="/own", entering=entering, siblings=Siblings()
     )
 
 
