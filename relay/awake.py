@@ -11,8 +11,8 @@ from relay.limits import Clock
 TICK: Final = 0.05
 """Seconds between two ticks."""
 
-_MOST: Final = 0.1
-"""Seconds that one tick counts at most; a busy process ticks a little late."""
+_MOST: Final = 0.25
+"""Seconds that one tick counts at most: on a busy machine, each one comes a little late."""
 
 
 class AwakeTime:
@@ -20,7 +20,7 @@ class AwakeTime:
 
     A process that was stopped, or busy with other work, has not read the answers that wait in its sockets, and what it
     wanted to send may not have left. Timers are due before sockets are read, so a timeout by any other clock ends then,
-    and blames Redis. Here, each tick counts a tenth of a second at most, however late it comes.
+    and blames Redis. Here, each tick counts a quarter of a second at most, however late it comes.
 
     It ticks from the first `open` to the last `close`: each of its users calls both.
     """

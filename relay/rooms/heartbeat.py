@@ -50,8 +50,8 @@ class Heartbeat:
     Nothing that may take long is awaited here, but for announcing all members after a lapse; meanwhile, the lease is
     renewed. Members of dead workers are left to the takeover, which is a task of its own.
 
-    When a beat succeeds after Redis `is_away`, `on_return` is called with the time of the last one before, less the
-    time in which this worker stood still by itself: `awake` tells the two apart.
+    When a beat succeeds after Redis `is_away`, `on_return` is called with the time of the last one before. A worker that
+    stood still has missed its beats by itself: `awake` tells the two apart.
     """
 
     def __init__(
@@ -120,10 +120,9 @@ class Heartbeat:
     async def _renew(self) -> LeaseStatus:
         status = await self._leases.beat()
         now, last = self._clock(), self._last_beat
-        awake, away = self._awake.read(), self.is_away
-        if away:
-            self._on_return(now - (awake - self._awake_beat))
-        self._last_beat, self._awake_beat = now, awake
+        if last is not None and self.is_away:
+            self._on_return(last)
+        self._last_beat, self._awake_beat = now, self._awake.read()
         if status.ended in {"lost", "older"}:
             # Other workers take over the rest of the old lease at this time, too: see `Leases.beat`.
             self._take_over_from = now + self._timing.lease - 2 * self._timing.interval
