@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -101,6 +101,33 @@ async def test_rooms_of_all_shards_talk_across_workers(
         assert {member["peer"] for member in (await relays[0].describe(room))["members"]} == {"ann", "ben"}
     rooms = (await relays[1].get("/rooms", headers=relays[1].authorised)).json()["rooms"]
     assert {one["room"] for one in rooms} == {room_at(shard) for shard in range(3)}
+
+
+def connections(cluster: Cluster, workers: Sequence[str]) -> list[list[int]]:
+    """How many connections each worker has to each master."""
+    found = []
+    for node in cluster.masters:
+        with node.client as client:
+            names = [str(one["name"]) for one in client.client_list()]
+        found.append([names.count(f"relay-{worker}") for worker in workers])
+    return found
+
+
+async def test_a_worker_has_two_connections_to_each_master_however_many_rooms_there_are(
+    start: MakeRelay, enter: MakeClient, redis_cluster: Cluster, prefix: str
+) -> None:
+    workers = [f"{prefix}-{number}" for number in range(2)]
+    relays = [
+        await start(redis_url=redis_cluster.url, redis_prefix=prefix, worker_id=worker, shards_needed="all")
+        for worker in workers
+    ]
+    # One for commands, and one for subscriptions. The first look at the cluster has a connection of its own.
+    expected = [[2, 2]] * len(redis_cluster.masters)
+    await eventually(lambda: connections(redis_cluster, workers) == expected)
+    for number in range(30):
+        ann, ben = await pair(enter, relays, f"room{number}")
+        await talk(ann, ben, "hello")
+    assert connections(redis_cluster, workers) == expected
 
 
 async def test_a_slot_moves_while_its_room_talks(start: MakeRelay, enter: MakeClient, cluster: Cluster) -> None:

@@ -83,6 +83,8 @@ class RedisPlace(ABC):
     `clock` and `headroom` are those of the Redis that has the key now.
     """
 
+    __slots__ = ()
+
     clustered: bool
     """Whether it is a part of a cluster: then scripts publish on sharded Redis channels."""
     errors: ErrorReplies

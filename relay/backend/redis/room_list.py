@@ -6,15 +6,22 @@ it serves a command.
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from heapq import heappop, heappush
+from typing import Final, Protocol, TypeVar
 
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.place import Redis
 from relay.model.room_list import FIRST_ROOMS, RoomPage, RoomQuery
 
-_BATCH: Final = 500
-"""Rooms whose members are counted at the same time."""
+_BATCH: Final = 100
+"""Questions that are under way at the same time: the worker, and Redis, serve others in between."""
+
+_SCANNED: Final = 500
+"""Names of a set that are read at once."""
+
+_SPARE: Final = 4
+"""Names of each lease that are read beyond its share of a page."""
 
 _MOST_LEASES: Final = 1000
 """Leases whose rooms are listed."""
@@ -22,12 +29,15 @@ _MOST_LEASES: Final = 1000
 _ROUNDS: Final = 8
 """How often a page reads on in place of rooms that have no members any more."""
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
 
 async def read_set(client: Redis, key: str) -> set[str]:
     """Return the names in a set, which is read page by page: a worker may have tens of thousands of rooms."""
     names, cursor = set[str](), b"0"
     while True:
-        cursor, page = await client.call("SSCAN", key, cursor, "COUNT", _BATCH)
+        cursor, page = await client.call("SSCAN", key, cursor, "COUNT", _SCANNED)
         names.update(name.decode() for name in page)
         if cursor == b"0":
             return names
@@ -83,8 +93,81 @@ class _Names:
         return self._names[start : start + most]
 
 
+class _Reader:
+    """The names of one source behind `after`, in order, read in portions: each has twice as many as the one before."""
+
+    def __init__(self, source: _Source, after: str, portion: int) -> None:
+        self._source = source
+        self._after = after
+        self._portion = portion
+        self._names: Sequence[str] = ()
+        self._at = 0
+        self._ended = False
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether its next name has to be read first."""
+        return self._at >= len(self._names) and not self._ended
+
+    async def read_on(self, most: int) -> None:
+        """Read the next portion, of at most so many names."""
+        portion, self._portion = min(self._portion, most), 2 * self._portion
+        self._names, self._at = await self._source.read(self._after, portion), 0
+        self._ended = len(self._names) < portion
+        if self._names:
+            self._after = self._names[-1]
+
+    def next(self) -> str | None:
+        """Return the next name; None at the end."""
+        if self._at >= len(self._names):
+            return None
+        self._at += 1
+        return self._names[self._at - 1]
+
+
+class _Merged:
+    """The names of all sources, in order, each once."""
+
+    def __init__(self, sources: Sequence[_Source], query: RoomQuery) -> None:
+        self._most = query.limit + 1
+        # Rooms are spread evenly over the groups and mostly over the workers: one portion of each is enough for a page.
+        portion = _SPARE + 2 * self._most // max(1, len(sources))
+        self._dry = [_Reader(source, query.after, portion) for source in sources]
+        self._heads: list[tuple[str, int, _Reader]] = []
+        self._last = query.after
+
+    async def take(self, count: int) -> Sequence[str]:
+        """Return the next names; fewer only at the end."""
+        names: list[str] = []
+        while len(names) < count:
+            if self._dry:
+                await in_batches(self._dry, lambda reader: reader.read_on(self._most))
+                dry, self._dry = self._dry, []
+                for reader in dry:
+                    self._push(reader)
+            if not self._heads:
+                break
+            name, _, reader = heappop(self._heads)
+            if name != self._last:
+                names.append(name)
+                self._last = name
+            self._push(reader)
+        return names
+
+    def _push(self, reader: _Reader) -> None:
+        if reader.is_dry:
+            self._dry.append(reader)
+        elif (name := reader.next()) is not None:
+            # Readers have no order: of two with the same name, the number decides.
+            heappush(self._heads, (name, id(reader), reader))
+
+
 class RedisRoomList:
-    """Lists the rooms of all leases: for a page, one command for each lease, and one for each room."""
+    """Lists the rooms of all leases: for a page, some commands for each lease and one for each room.
+
+    The names of a page are read in portions, so that a worker reads little more than it returns, however many leases
+    there are.
+    """
 
     def __init__(self, client: Redis, keys: Keys) -> None:
         self._client = client
@@ -92,16 +175,13 @@ class RedisRoomList:
 
     async def __call__(self, query: RoomQuery = FIRST_ROOMS) -> RoomPage:
         """Merge the first names of all leases; a room that several leases have is listed once."""
-        groups = await asyncio.gather(*[self._leases(keys) for keys in self._keys.lease_groups])
-        sources = await asyncio.gather(
-            *[self._source(keys, lease, query.prefix) for keys, leases in groups for lease in leases]
-        )
+        sources = await self._sources(query.prefix)
+        merged = _Merged(sources, query)
         rooms: list[tuple[str, int]] = []
         after, more = query.after, True
         for _ in range(_ROUNDS):
             wanted = query.limit + 1 - len(rooms)
-            found = await asyncio.gather(*[source.read(after, wanted) for source in sources])
-            names = sorted(set().union(*found))[:wanted]
+            names = await merged.take(wanted)
             rooms += await self._occupied(names)
             more = len(names) == wanted
             after = names[-1] if names else after
@@ -114,9 +194,14 @@ class RedisRoomList:
             return RoomPage(rooms, after, await _total(sources))
         return RoomPage(rooms, "", await _total(sources) if query.after else len(rooms))
 
-    async def _leases(self, keys: Keys) -> tuple[Keys, list[str]]:
+    async def _sources(self, prefix: str) -> Sequence[_Source]:
+        groups = await in_batches(self._keys.lease_groups, self._leases)
+        leases = [(keys, lease) for keys, its in zip(self._keys.lease_groups, groups, strict=True) for lease in its]
+        return await in_batches(leases, lambda one: self._source(*one, prefix))
+
+    async def _leases(self, keys: Keys) -> Sequence[str]:
         leases = await self._client.call("ZRANGE", keys.workers, 0, _MOST_LEASES - 1)
-        return keys, [lease.decode() for lease in leases]
+        return [lease.decode() for lease in leases]
 
     async def _source(self, keys: Keys, lease: str, prefix: str) -> _Source:
         names, index = keys.worker_rooms(lease), keys.worker_index(lease)
@@ -127,12 +212,17 @@ class RedisRoomList:
 
     async def _occupied(self, names: Sequence[str]) -> list[tuple[str, int]]:
         """Return those of the rooms that have members, with their number."""
-        counts: list[int] = []
-        for start in range(0, len(names), _BATCH):
-            batch = names[start : start + _BATCH]
-            counts += await asyncio.gather(*[self._client.call("HLEN", self._keys.of_room(room)[1]) for room in batch])
+        counts = await in_batches(names, lambda room: self._client.call("HLEN", self._keys.of_room(room)[1]))
         return [(room, count) for room, count in zip(names, counts, strict=True) if count]
 
 
 async def _total(sources: Sequence[_Source]) -> int:
-    return sum(await asyncio.gather(*[source.count() for source in sources]))
+    return sum(await in_batches(sources, lambda source: source.count()))
+
+
+async def in_batches(items: Sequence[_T], ask: Callable[[_T], Awaitable[_R]]) -> list[_R]:
+    """Return the answers for all items, of which so many are asked for at the same time that nobody waits for long."""
+    answers: list[_R] = []
+    for start in range(0, len(items), _BATCH):
+        answers += await asyncio.gather(*[ask(item) for item in items[start : start + _BATCH]])
+    return answers

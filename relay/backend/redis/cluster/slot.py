@@ -57,6 +57,22 @@ class _Held(NamedTuple):
     done: Done
 
 
+class _Pause:
+    """What a slot has while it is paused: commands that came back, and those that came later.
+
+    `asked` is the node that is to be asked for one command only, as the keys of the slot are on their way to it. A try
+    is under way or due while it is `trying`; one at a time.
+    """
+
+    def __init__(self) -> None:
+        self.returned = deque[_Held]()
+        self.later = deque[_Held]()
+        self.asked: RedisClient | None = None
+        self.hops = 0
+        self.trying = False
+        self.reason = ""
+
+
 class Slot(RedisPlace):
     """Sends commands to the node that has the slot; holds them while the slot moves, or has no node.
 
@@ -68,6 +84,9 @@ class Slot(RedisPlace):
 
     clustered = True
 
+    # A worker with many rooms has all 16,384: each is one small object, unless it is paused.
+    __slots__ = ("_client", "_pause", "_router", "_unanswered", "answered_by", "number")
+
     def __init__(self, number: int, router: Router) -> None:
         self.number = number
         self._router = router
@@ -75,17 +94,7 @@ class Slot(RedisPlace):
         self.answered_by: RedisClient | None = None
         """The client whose node has given the last reply."""
         self._unanswered = 0
-        self._paused = False
-        # While the slot is paused: commands that came back, and those that came later.
-        self._returned = deque[_Held]()
-        self._later = deque[_Held]()
-        # The node that is to be asked for one command only, as the keys of the slot are on their way to it.
-        self._asked: RedisClient | None = None
-        self._hops = 0
-        # A try is under way or due; one at a time.
-        self._trying = False
-        self._reason = ""
-        self._no_clock = RedisClock(time.monotonic, router.timeout)
+        self._pause: _Pause | None = None
 
     # The Redis that has the slot.
 
@@ -97,7 +106,7 @@ class Slot(RedisPlace):
     @property
     def clock(self) -> RedisClock:
         """The clock of the node; one that knows nothing while there is none."""
-        return self._no_clock if self._client is None else self._client.clock
+        return RedisClock(time.monotonic, self._router.timeout) if self._client is None else self._client.clock
 
     @property
     def headroom(self) -> Headroom:
@@ -138,18 +147,20 @@ class Slot(RedisPlace):
 
     def send(self, command: bytes, done: Done) -> None:
         """Send a command to the node, or hold it."""
-        if self._paused or self._client is None:
-            self._hold(self._later, command, done)
-            self._pause()
+        if self._pause is not None or self._client is None:
+            pause = self._paused()
+            self._hold(pause.later, command, done)
+            self._try_soon(pause)
         else:
             self._unanswered += 1
             self._client.send(command, partial(self._replied, self._client, command, done))
 
     def resend(self, command: bytes, done: Done) -> None:
         """Send a command that got NOSCRIPT again, after the scripts."""
-        if self._paused or self._client is None:
-            self._hold(self._returned, command, done)
-            self._pause()
+        if self._pause is not None or self._client is None:
+            pause = self._paused()
+            self._hold(pause.returned, command, done)
+            self._try_soon(pause)
         else:
             self._unanswered += 1
             self._client.resend(command, partial(self._replied, self._client, command, done))
@@ -158,9 +169,11 @@ class Slot(RedisPlace):
         """Go on at another node, once the present one has answered all that was sent to it."""
         if client is self._client:
             return
-        self._client, self._asked = client, None
+        self._client = client
+        if self._pause is not None:
+            self._pause.asked = None
         if self._unanswered:
-            self._pause()
+            self._try_soon(self._paused())
 
     def _replied(self, client: RedisClient, command: bytes, done: Done, reply: Any) -> None:
         self._unanswered -= 1
@@ -170,26 +183,28 @@ class Slot(RedisPlace):
                 self.answered_by = client
                 done(reply)
             else:
-                self._hold(self._returned, command, done)
-                self._follow(redirect)
-                self._pause()
+                pause = self._paused()
+                self._hold(pause.returned, command, done)
+                self._follow(pause, redirect)
         finally:
-            if self._paused:
-                self._try_soon()
+            if self._pause is not None:
+                self._try_soon(self._pause)
 
-    def _follow(self, redirect: Redirect) -> None:
-        self._reason = redirect.text or self._reason
+    def _follow(self, pause: _Pause, redirect: Redirect) -> None:
+        pause.reason = redirect.text or pause.reason
         client = self._router.follow(redirect, self.number, self._client)
         if redirect.kind == "ask":
-            self._asked = client
+            pause.asked = client
         elif redirect.kind == "moved" and client is not None:
             self._client = client
 
     # While the slot is paused.
 
-    def _pause(self) -> None:
-        self._paused = True
-        self._try_soon()
+    def _paused(self) -> _Pause:
+        pause = self._pause
+        if pause is None:
+            pause = self._pause = _Pause()
+        return pause
 
     def _hold(self, queue: deque[_Held], command: bytes, done: Done) -> None:
         if self._router.may_hold(len(command)):
@@ -199,61 +214,60 @@ class Slot(RedisPlace):
             text = "a part of the Redis cluster is away, and too many requests of this worker wait for it already"
             call(done, Unavailable(text))
 
-    def _try_soon(self, delay: float = 0) -> None:
+    def _try_soon(self, pause: _Pause, delay: float = 0) -> None:
         # Not before all that is under way is answered: more may come back, which was sent earlier.
-        if not self._trying and not self._unanswered:
-            self._trying = True
-            asyncio.get_running_loop().call_later(delay, self._try)
+        if not pause.trying and not self._unanswered:
+            pause.trying = True
+            asyncio.get_running_loop().call_later(delay, self._try, pause)
 
-    def _try(self) -> None:
-        self._expire()
-        self._trying = False
-        if not self._returned and not self._later:
-            self._paused, self._hops = False, 0
+    def _try(self, pause: _Pause) -> None:
+        self._expire(pause)
+        pause.trying = False
+        if not pause.returned and not pause.later:
+            self._pause = None
             return
-        client = self._asked or self._client
+        client = pause.asked or self._client
         if client is None:
-            self._follow(Redirect("moved"))
-            self._try_soon(_RETRY)
+            self._follow(pause, Redirect("moved"))
+            self._try_soon(pause, _RETRY)
             return
-        self._trying = True
-        held = (self._returned or self._later).popleft()
-        if self._asked is not None:
+        pause.trying = True
+        held = (pause.returned or pause.later).popleft()
+        if pause.asked is not None:
             client.send(_ASKING, ignore)
-        client.send(held.command, partial(self._tried, client, held))
+        client.send(held.command, partial(self._tried, client, pause, held))
 
-    def _tried(self, client: RedisClient, held: _Held, reply: Any) -> None:
-        self._trying = False
-        asked, self._asked = self._asked, None
+    def _tried(self, client: RedisClient, pause: _Pause, held: _Held, reply: Any) -> None:
+        pause.trying = False
+        asked, pause.asked = pause.asked, None
         redirect = read_redirect(reply)
         if redirect is None:
-            self._hops = 0
+            pause.hops = 0
             self._router.released(len(held.command))
             self.answered_by = client
             call(held.done, reply)
             if asked is None:
-                self._resume()
+                self._resume(pause)
             else:
-                self._try_soon()
+                self._try_soon(pause)
             return
-        self._returned.appendleft(held)
-        self._hops += 1
-        self._follow(redirect)
-        self._try_soon(_RETRY if redirect.kind == "again" or self._hops > _MOST_HOPS else 0)
+        pause.returned.appendleft(held)
+        pause.hops += 1
+        self._follow(pause, redirect)
+        self._try_soon(pause, _RETRY if redirect.kind == "again" or pause.hops > _MOST_HOPS else 0)
 
-    def _resume(self) -> None:
+    def _resume(self, pause: _Pause) -> None:
         """Send all that is held, in order: the node serves the slot."""
-        held, self._returned, self._later = (*self._returned, *self._later), deque(), deque()
-        self._paused = False
-        for _, command, done in held:
+        self._pause = None
+        for _, command, done in (*pause.returned, *pause.later):
             self._router.released(len(command))
             self.send(command, done)
 
-    def _expire(self) -> None:
+    def _expire(self, pause: _Pause) -> None:
         now = self._router.awake.now
-        for queue in (self._returned, self._later):
+        for queue in (pause.returned, pause.later):
             while queue and queue[0].deadline <= now:
                 held = queue.popleft()
                 self._router.released(len(held.command))
                 text = f"no node of the Redis cluster has served this room for {self._router.timeout:g} s"
-                call(held.done, Unavailable(text).because(f"{text}: {self._reason}" if self._reason else text))
+                call(held.done, Unavailable(text).because(f"{text}: {pause.reason}" if pause.reason else text))

@@ -1,11 +1,13 @@
 """The list of all rooms: which commands a page takes."""
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator
 
 import pytest
 
 from relay.backend.redis import room_list
 from relay.backend.redis.client import RedisClient
+from relay.backend.redis.cluster.keys import ClusterKeys
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.room_list import RedisRoomList
@@ -13,6 +15,7 @@ from relay.model.room_list import RoomPage, RoomQuery
 from tests.unit.backend.redis.conftest import ScriptedRedis, array
 
 INDEX = b"relay:worker:a/1:index"
+WORKERS, ROOMS = 10, 1000
 
 
 class Rooms:
@@ -42,6 +45,38 @@ class Rooms:
                 return b"*2\r\n" + (b"$1\r\n7\r\n" if cursor == b"0" else b"$1\r\n0\r\n") + array(*part)
             case [b"HLEN", key]:
                 return b":%d\r\n" % (key.split(b"{")[1].split(b"}")[0] not in self.empty)
+        return b"+OK\r\n"
+
+
+class Fleet:
+    """The rooms of many workers in a cluster, each in the indexes of two of them."""
+
+    def __init__(self, *, skewed: bool) -> None:
+        self.keys = ClusterKeys("relay")
+        self.indexes: dict[bytes, list[bytes]] = {}
+        self.read = 0
+        for number in range(ROOMS):
+            room = f"room{number:05}"
+            # Evenly, or the first half of all names with one worker, and the rest with another.
+            workers = (number // (ROOMS // 2),) if skewed else (number % WORKERS, number * 7 % WORKERS)
+            for worker in workers:
+                key = self.keys.leases_of_room(room).worker_index(f"w{worker}/1").encode()
+                self.indexes.setdefault(key, []).append(room.encode())
+
+    def answer(self, command: list[bytes]) -> bytes:
+        match command:
+            case [b"ZRANGE", *_]:
+                return array(*[b"w%d/1" % number for number in range(WORKERS)])
+            case [b"SCARD" | b"ZCARD" | b"ZLEXCOUNT", key, *_]:
+                return b":%d\r\n" % len(self.indexes.get(key.replace(b":rooms", b":index"), []))
+            case [b"ZRANGEBYLEX", key, start, _, b"LIMIT", b"0", most]:
+                names = self.indexes.get(key, [])
+                first = 0 if start == b"-" else bisect_right(names, start[1:])
+                found = names[first : first + int(most)]
+                self.read += len(found)
+                return array(*found)
+            case [b"HLEN", *_]:
+                return b":2\r\n"
         return b"+OK\r\n"
 
 
@@ -115,3 +150,40 @@ async def test_members_are_counted_in_batches(
     assert len((await rooms(RoomQuery(limit=9))).rooms) == 5
     batches = [[command[0] for command in read] for read in server.reads if read[0][0] == b"HLEN"]
     assert [len(batch) for batch in batches] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+async def test_a_page_of_many_leases_reads_little_more_than_it_has(server: ScriptedRedis, *, skewed: bool) -> None:
+    fleet = Fleet(skewed=skewed)
+    server.answer = fleet.answer
+    sources, limit = WORKERS * len(fleet.keys.lease_groups), 100
+    found, after = list[str](), ""
+    dialer = Dialer(server.url, timeout=30, name="test")
+    async with RedisClient(dialer, timeout=30, waiting=1000, on_reconnect=lambda: None) as client:
+        list_rooms = RedisRoomList(client, fleet.keys)
+        while True:
+            fleet.read, before = 0, len(server.commands)
+            page = await list_rooms(RoomQuery(after=after, limit=limit))
+            found += [name for name, _ in page.rooms]
+            # Of the first names of all leases, a page would read all 2,000.
+            assert fleet.read <= sources * (room_list._SPARE + 2) + 3 * limit
+            # SCARD, ZCARD, one read or two, and ZLEXCOUNT for each; HLEN for each room.
+            assert len(server.commands) - before <= 5 * sources + limit + 20
+            after = page.next
+            if not after:
+                break
+    assert found == [f"room{number:05}" for number in range(ROOMS)]
+    lengths = [int(command[-1]) for command in sent(server, b"ZRANGEBYLEX")]
+    assert max(lengths) <= limit + 1
+
+
+async def test_no_more_is_asked_at_once_than_a_batch(server: ScriptedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room_list, "_BATCH", 7)
+    fleet = Fleet(skewed=False)
+    server.answer = fleet.answer
+    dialer = Dialer(server.url, timeout=30, name="test")
+    async with RedisClient(dialer, timeout=30, waiting=1000, on_reconnect=lambda: None) as client:
+        await RedisRoomList(client, fleet.keys)(RoomQuery(limit=50))
+    # Two commands for each lease at first; nothing else is sent before they are answered.
+    listed = [read for read in server.reads if read[0][0] in {b"ZRANGEBYLEX", b"HLEN", b"ZLEXCOUNT", b"SCARD"}]
+    assert max(map(len, listed)) <= 2 * 7

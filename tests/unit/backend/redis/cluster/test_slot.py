@@ -1,6 +1,8 @@
 """The commands of one slot: redirections, order, holding, and the end of it."""
 
 import asyncio
+import gc
+import sys
 import time
 from collections import deque
 from typing import Any
@@ -240,3 +242,17 @@ async def test_an_error_of_a_callback_does_not_stop_the_slot() -> None:
     desk.send("3")
     await turns()
     assert desk.link("b").sent == [b"3"]
+
+
+async def test_a_slot_is_small_unless_it_is_paused() -> None:
+    desk = Desk()
+    desk.send("1")
+    desk.link("a").answer(MOVED_B)
+    await turns()
+    desk.link("b").answer(b"1")
+    await turns()
+    assert desk.replies == [("1", b"1")]
+    # A worker with many rooms has all 16,384: the garbage collector looks at each object that they refer to.
+    assert not hasattr(desk.slot, "__dict__")
+    assert sys.getsizeof(desk.slot) < 150
+    assert not [one for one in gc.get_referents(desk.slot) if isinstance(one, deque | dict | list)]
