@@ -50,8 +50,8 @@ class Heartbeat:
     Nothing that may take long is awaited here, but for announcing all members after a lapse; meanwhile, the lease is
     renewed. Members of dead workers are left to the takeover, which is a task of its own.
 
-    When a beat succeeds after Redis `is_away`, `on_return` is called with the time of the last one before. A worker that
-    stood still has missed its beats by itself: `awake` tells the two apart.
+    When a beat succeeds after Redis `is_away`, `on_return` is called with the time of the last one before. A worker
+    that stood still has missed its beats by itself: `awake` tells the two apart.
     """
 
     def __init__(
