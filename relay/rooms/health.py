@@ -78,6 +78,11 @@ class HealthMonitor:
         return next(iter(self._refusals.values()), "")
 
     @property
+    def reachable(self) -> bool:
+        """Whether commands reach all of Redis, as far as is known."""
+        return self._bus.health().reachable
+
+    @property
     def works(self) -> bool:
         """Whether the worker can serve clients.
 

@@ -50,8 +50,9 @@ class Heartbeat:
     Nothing that may take long is awaited here, but for announcing all members after a lapse; meanwhile, the lease is
     renewed. Members of dead workers are left to the takeover, which is a task of its own.
 
-    When a beat succeeds after Redis `is_away`, `on_return` is called with the time of the last one before. A worker
-    that stood still has missed its beats by itself: `awake` tells the two apart.
+    When a beat succeeds after Redis `is_away`, `on_return` is called with the time of the last one before, if a beat
+    failed since, or began without a connection: a Redis that answers late was there all the time. A worker that stood
+    still has missed its beats by itself: `awake` tells the two apart.
     """
 
     def __init__(
@@ -71,6 +72,8 @@ class Heartbeat:
         # The time of the last beat by that clock.
         self._awake_beat = 0.0
         self._renewing = asyncio.Lock()
+        # Whether Redis was not reached at some time since the last beat.
+        self._cut_off = False
         self._leases = leases
         self._on_return = on_return
         self._announcer = announcer
@@ -113,15 +116,18 @@ class Heartbeat:
                 self._takeover.begin(status)
             self._health.note("heartbeat", None)
         except RelayError as error:
+            self._cut_off = True
             log.debug("heartbeat failed: %s", error)
             self._health.note("heartbeat", error)
         self._health.watch()
 
     async def _renew(self) -> LeaseStatus:
+        self._cut_off |= not self._health.reachable
         status = await self._leases.beat()
         now, last = self._clock(), self._last_beat
-        if last is not None and self.is_away:
+        if last is not None and self.is_away and self._cut_off:
             self._on_return(last)
+        self._cut_off = False
         self._last_beat, self._awake_beat = now, self._awake.read()
         if status.ended in {"lost", "older"}:
             # Other workers take over the rest of the old lease at this time, too: see `Leases.beat`.

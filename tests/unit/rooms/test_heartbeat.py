@@ -242,8 +242,19 @@ async def test_a_worker_that_stood_still_does_not_take_that_for_an_outage(world:
     assert world.returns == []
     # In an outage, nobody could return in the whole time.
     world.awake.stood_still += 5
+    await world.beat_at(87.1, Unavailable("gone"))
     await world.beat_at(88.1)
     assert world.returns == [80.1]
+
+
+async def test_a_redis_that_answers_late_was_there_all_the_time(world: World) -> None:
+    await world.beat_at(20)
+    await world.beat_at(22)
+    assert world.returns == []
+    # A beat that began without a connection waited for one.
+    world.bus.state = BusHealth(ready=False, reachable=False, heard=1.0)
+    await world.beat_at(24)
+    assert world.returns == [22]
 
 
 async def test_the_lease_is_renewed_while_a_part_of_redis_keeps_the_announcement_waiting(world: World) -> None:
