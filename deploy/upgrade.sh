@@ -9,11 +9,11 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # Compose keeps a network that exists, also where its files give the network another address range. New workers would then take
-# the load balancer's address for that of all clients, or not reach each other.
+# the load balancer's address for that of all clients, or not reach each other. (Workers are not on the network "nodes".)
 docker compose config | awk '
     /^[^ ]/ { networks = $1 == "networks:" }
     networks && /^  [^ ]/ { sub(":", "", $1); network = $1 }
-    networks && $1 == "-" && $2 == "subnet:" { range[network] = $3 }
+    networks && $1 == "-" && $2 == "subnet:" && network != "nodes" { range[network] = $3 }
     networks && $1 == "name:" { names[network] = $2 }
     END { for (network in range) print network, names[network], range[network] }
 ' | while read -r network name range; do
@@ -38,7 +38,9 @@ count=$(printf '%s\n' "$old" | grep -c .) || { echo "upgrade: no worker is runni
 # The new version may need a secret that the old one did not have, and may send Redis other commands. Secrets that exist stay
 # as they are. Redis may drop the workers' connections when it loads the rules; they connect again at once.
 docker compose run --rm --no-deps secrets >/dev/null
-docker compose exec -T redis sh -c 'REDISCLI_AUTH="$(cat /run/relay/operator_password)" redis-cli --user operator acl load' >/dev/null
+for redis in $(docker compose ps --services --status running | grep -E '^redis(-[0-9]+)?$'); do
+    docker compose exec -T "$redis" sh -c 'REDISCLI_AUTH="$(cat /run/relay/operator_password)" redis-cli --user operator acl load' >/dev/null
+done
 
 scale() { # NUMBER
     docker compose up --detach --no-deps --no-recreate --scale "worker=$1" worker

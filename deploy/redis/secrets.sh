@@ -16,8 +16,9 @@ client|setname ping select"
 
 REDIS=10002 RELAY=10001 GRAFANA=472 TURN=10003
 cd /run/relay
-chown "$REDIS:$RELAY" /data
-[ "${1:-}" = new ] && rm -f redis.acl redis_password operator_password replica_password sentinel_password admin_token fleet_secret turn_secret
+# In variants with several Redis, the folders of the others are at /data-2, /data-3 and so on.
+chown "$REDIS:$RELAY" /data*
+[ "${1:-}" = new ] && rm -f redis.acl redis_password operator_password replica_password sentinel_password cluster_password admin_token fleet_secret turn_secret
 
 random() { head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }
 hash() { printf %s "$1" | sha256sum | cut -d ' ' -f 1; }
@@ -35,8 +36,8 @@ keep() { # NAME MODE OWNER < content
 [ -e admin_token ] || random | keep admin_token 0400 "$RELAY:$RELAY"
 [ -e turn_secret ] || random | keep turn_secret 0440 "$TURN:$RELAY"
 
-# For deploy/sentinel: the passwords with which replicas and sentinels log in to Redis.
-for name in replica sentinel; do
+# For deploy/sentinel and deploy/cluster: the passwords of replicas, of sentinels, and of the script that makes a cluster.
+for name in replica sentinel cluster; do
     [ -e ${name}_password ] || random | keep ${name}_password 0400 "$REDIS:$REDIS"
 done
 hash_in() { # FILE: this script takes it to read it.
@@ -70,4 +71,5 @@ user relay on #$relay ~relay:* &relay:* -@all$(printf ' +%s' $COMMANDS)
 user operator on #$operator ~* &* +@all
 user replica on #$(hash_in replica_password) -@all +psync +replconf +ping
 user sentinel on #$(hash_in sentinel_password) &* -@all +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill
+user cluster on #$(hash_in cluster_password) -@all +cluster|addslotsrange +cluster|info +cluster|meet +cluster|myid +cluster|nodes +cluster|replicate
 END

@@ -21,9 +21,13 @@ WORKERS = 3
 
 
 class Compose:
-    """`docker compose` on this checkout; a command that fails also fails the test, with its output."""
+    """`docker compose` on this checkout; a command that fails also fails the test, with its output.
 
-    def __init__(self) -> None:
+    `variant` is a folder of `deploy` whose compose file is added. Its networks have other address ranges, so that it
+    can run beside the deployment without it.
+    """
+
+    def __init__(self, variant: str = "") -> None:
         self.port, self.operator_port = free_port(), free_port()
         self.project = f"relay-test-{self.port}"
         self.environ = os.environ | {
@@ -32,6 +36,13 @@ class Compose:
             "RELAY_GRAFANA_PORT": str(free_port()),
             "COMPOSE_PROJECT_NAME": self.project,
         }
+        if variant:
+            self.environ |= {
+                "COMPOSE_FILE": f"docker-compose.yml:deploy/{variant}/compose.yml",
+                "RELAY_FRONT_SUBNET": "10.199.77.0/24",
+                "RELAY_PEERS_SUBNET": "10.199.76.0/24",
+                "RELAY_NODES_PREFIX": "10.199.75",
+            }
 
     def __call__(self, *arguments: str, timeout: float = 300, **environ: str) -> str:
         """Run a compose command, and return its output."""
@@ -72,6 +83,23 @@ class Compose:
             "sys.stdout.write(a.read().decode())"
         )
         return self.docker("exec", container["Id"], "/opt/relay/bin/python", "-c", code)
+
+    def checks(self, container: dict[str, Any]) -> dict[str, Any]:
+        """The checks of a worker's health, as operators see them."""
+        found: dict[str, Any] = json.loads(self.ask(container, "/health", port=9090))["checks"]
+        return found
+
+    def metric(self, container: dict[str, Any], name: str) -> float:
+        """The value of a metric of a worker that has no labels."""
+        (value,) = re.findall(rf"^{name} (\S+)$", self.ask(container, "/metrics", port=9090), re.MULTILINE)
+        return float(value)
+
+    def redis_cli(self, user: str, *command: str, service: str = "redis") -> str:
+        """The answer of a Redis to a user of the volume of secrets, an error as well."""
+        password = {"relay": "redis_password"}.get(user, f"{user}_password")
+        line = f'REDISCLI_AUTH="$(cat /run/relay/{password})" redis-cli --user {user} {" ".join(command)}'
+        [container] = self.containers(service)
+        return self.docker("exec", container["Id"], "sh", "-c", f"{line} 2>&1 || true").strip()
 
     def health(self, container: str) -> str:
         """The answer of `relay health` in a worker's container."""

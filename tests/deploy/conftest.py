@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -57,9 +58,15 @@ def compose(docker: None) -> Iterator[Compose]:
 
     Building the image can take minutes, so the time limit of a test does not count its fixtures (`func_only`).
     """
-    compose = Compose()
+    with running(Compose(), WORKERS) as compose:
+        yield compose
+
+
+@contextmanager
+def running(compose: Compose, workers: int) -> Iterator[Compose]:
+    """Bring a deployment up as its page says, and remove everything in the end."""
     try:
-        compose("up", "--build", "--detach", "--wait", "--scale", f"worker={WORKERS}", timeout=900)
+        compose("up", "--build", "--detach", "--wait", "--scale", f"worker={workers}", timeout=900)
         wait_for(compose.ready)
         yield compose
     finally:
@@ -67,9 +74,8 @@ def compose(docker: None) -> Iterator[Compose]:
         compose("--profile", "monitoring", "--profile", "turn", "down", "--volumes", "--timeout", "20")
 
 
-@pytest.fixture
-async def enter(compose: Compose) -> AsyncIterator[Enter]:
-    """Open clients through the load balancer."""
+async def open_through(compose: Compose) -> AsyncIterator[Enter]:
+    """Open clients through the load balancer of a deployment, and close them in the end."""
     clients: list[Client] = []
 
     async def enter(path: str) -> Client:
@@ -80,3 +86,10 @@ async def enter(compose: Compose) -> AsyncIterator[Enter]:
     for client in clients:
         client.lose()
         await client.socket.wait_closed()
+
+
+@pytest.fixture
+async def enter(compose: Compose) -> AsyncIterator[Enter]:
+    """Open clients through the load balancer."""
+    async for enter in open_through(compose):
+        yield enter

@@ -4,18 +4,25 @@ import asyncio
 import json
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from relay.config import Settings
 from tests.deploy.compose import ROOT, WORKERS, Compose, wait_for
 from tests.deploy.conftest import Enter
+from tests.deploy.power import (
+    assert_least_power,
+    assert_limited,
+    containers_of,
+    networks_with_a_way_out,
+    secrets_read_by,
+    secrets_shown,
+)
 from tests.fleet import Client
 
 pytestmark = pytest.mark.timeout(240, func_only=True)
 
-LONG_RUNNING = ("redis", "worker", "lb")
+SERVICES = {"redis": "10002:10001", "worker": "10001:10001", "lb": "99:99"}
 
 # Looking up a name that does not exist takes time, so all are looked up at once.
 CONNECT = """
@@ -154,7 +161,7 @@ def test_http2_without_tls_is_refused(compose: Compose) -> None:
 def test_only_the_load_balancer_is_published(compose: Compose) -> None:
     published = {
         service: [container["HostConfig"]["PortBindings"] for container in compose.containers(service)]
-        for service in LONG_RUNNING
+        for service in SERVICES
     }
     assert published == {
         "redis": [{}],
@@ -208,41 +215,18 @@ def test_any_worker_takes_the_requests_of_a_session(compose: Compose) -> None:
 
 
 def test_workers_and_redis_have_no_network_with_a_way_out(compose: Compose) -> None:
-    def leads_out(network: str) -> bool:
-        return compose.docker("network", "inspect", "--format", "{{.Internal}}", network).strip() != "true"
-
-    outside = {
-        service: {name.rpartition("_")[2] for name in container["NetworkSettings"]["Networks"] if leads_out(name)}
-        for service, container in every_container(compose)
-    }
-    assert outside == {"redis": set(), "worker": set(), "lb": {"public"}}
+    assert networks_with_a_way_out(compose, SERVICES) == {"redis": set(), "worker": set(), "lb": {"public"}}
 
 
 # Least power.
 
 
-def every_container(compose: Compose) -> list[tuple[str, dict[str, Any]]]:
-    return [(service, container) for service in LONG_RUNNING for container in compose.containers(service)]
-
-
 def test_least_power(compose: Compose) -> None:
-    users = {"redis": "10002:10001", "worker": "10001:10001", "lb": "99:99"}
-    for service, container in every_container(compose):
-        host = container["HostConfig"]
-        assert container["Config"]["User"] == users[service]
-        assert host["ReadonlyRootfs"], service
-        assert host["CapDrop"] == ["ALL"], service
-        assert not host["CapAdd"], service
-        assert "no-new-privileges:true" in host["SecurityOpt"], service
-        status = compose.docker("exec", container["Id"], "cat", "/proc/1/status")
-        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-        assert fields["CapEff"] == "0000000000000000", service
-        assert fields["NoNewPrivs"] == "1", service
-        assert fields["Uid"].split() == [users[service].split(":")[0]] * 4, service
+    assert_least_power(compose, SERVICES)
 
 
 def test_the_root_is_read_only(compose: Compose) -> None:
-    for _, container in every_container(compose):
+    for _, container in containers_of(compose, SERVICES):
         refused = compose.docker("exec", container["Id"], "sh", "-c", "touch /x 2>&1 || true")
         assert "Read-only file system" in refused
 
@@ -255,12 +239,7 @@ def test_the_load_balancer_has_a_port_for_every_client_of_a_full_worker(compose:
 
 
 def test_every_service_has_limits_restarts_and_bounded_logs(compose: Compose) -> None:
-    for service, container in every_container(compose):
-        host = container["HostConfig"]
-        assert host["Memory"] > 0, service
-        assert 0 < host["PidsLimit"] <= 64, service
-        assert host["RestartPolicy"]["Name"] == "unless-stopped", service
-        assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}, service
+    assert_limited(compose, SERVICES)
 
 
 # Secrets.
@@ -275,27 +254,19 @@ def secrets_of(compose: Compose) -> dict[str, str]:
 
 
 def test_secrets_are_random_and_not_visible(compose: Compose) -> None:
-    secrets = secrets_of(compose)
-    assert {len(value) for value in secrets.values()} == {64}
-    assert len(set(secrets.values())) == len(secrets)
-    shown = compose("logs", "--no-color")
-    for _, container in every_container(compose):
-        shown += json.dumps(container) + compose.docker("top", container["Id"])
-        shown += compose.docker("exec", container["Id"], "cat", "/proc/1/environ", "/proc/1/cmdline")
-    assert not [name for name, value in secrets.items() if value in shown]
+    assert secrets_shown(compose, SERVICES) == []
 
 
 def test_each_secret_is_readable_by_its_services_only(compose: Compose) -> None:
-    read = "for name in redis_password operator_password admin_token fleet_secret grafana_password redis.acl; do" \
-           " cat /run/relay/$name >/dev/null 2>&1 && echo $name; done; true"  # fmt: skip
-    may = {
-        service: set(compose.docker("exec", compose.containers(service)[0]["Id"], "sh", "-c", read).split())
-        for service in ("redis", "worker")
-    }
+    may = {service: secrets_read_by(compose, compose.containers(service)[0]) for service in ("redis", "worker")}
     assert may == {
-        "redis": {"redis_password", "operator_password", "redis.acl"},
-        "worker": {"redis_password", "admin_token", "fleet_secret"},
-    }
+        # In the variants, this user also runs replicas, sentinels, and the script for a cluster.
+        "redis": {
+            "redis_password", "operator_password", "redis.acl",
+            "replica_password", "sentinel_password", "cluster_password", "turn_secret",
+        },
+        "worker": {"redis_password", "admin_token", "fleet_secret", "turn_secret"},
+    }  # fmt: skip
 
 
 def test_secrets_stay_after_a_restart(compose: Compose) -> None:
@@ -314,19 +285,13 @@ def test_new_replaces_the_secrets(compose: Compose) -> None:
     assert {name for name in before if before[name] == after[name]} == {"grafana_password"}
 
 
-def redis_cli(compose: Compose, user: str, *command: str) -> str:
-    password = {"operator": "operator_password", "relay": "redis_password"}.get(user, "redis_password")
-    line = f'REDISCLI_AUTH="$(cat /run/relay/{password})" redis-cli --user {user} {" ".join(command)}'
-    return compose.docker("exec", compose.containers("redis")[0]["Id"], "sh", "-c", f"{line} 2>&1 || true").strip()
-
-
 def test_redis_requires_a_password_and_limits_the_workers(compose: Compose) -> None:
     container = compose.containers("redis")[0]["Id"]
     assert "NOAUTH" in compose.docker("exec", container, "sh", "-c", "redis-cli ping 2>&1 || true")
-    assert redis_cli(compose, "relay", "ping") == "PONG"
-    assert redis_cli(compose, "operator", "acl", "whoami") == "operator"
+    assert compose.redis_cli("relay", "ping") == "PONG"
+    assert compose.redis_cli("operator", "acl", "whoami") == "operator"
     for forbidden in ("flushall", "config get maxmemory", "keys '*'", "set other 1", "publish other x", "acl list"):
-        assert "NOPERM" in redis_cli(compose, "relay", forbidden), forbidden
+        assert "NOPERM" in compose.redis_cli("relay", forbidden), forbidden
 
 
 def test_redis_uses_its_configuration_file(compose: Compose) -> None:
@@ -338,8 +303,8 @@ def test_redis_uses_its_configuration_file(compose: Compose) -> None:
         "protected-mode": "yes",
         "tcp-keepalive": "30",
     }
-    assert {name: redis_cli(compose, "operator", "config", "get", name).split()[-1] for name in wanted} == wanted
-    buffers = redis_cli(compose, "operator", "config", "get", "client-output-buffer-limit")
+    assert {name: compose.redis_cli("operator", "config", "get", name).split()[-1] for name in wanted} == wanted
+    buffers = compose.redis_cli("operator", "config", "get", "client-output-buffer-limit")
     assert f"pubsub {32 << 20} {16 << 20} 20" in buffers
     limit = compose.containers("redis")[0]["HostConfig"]["Memory"]
     assert limit >= 2 * (512 << 20) + (128 << 20)

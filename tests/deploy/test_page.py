@@ -5,10 +5,8 @@ import shlex
 
 import pytest
 
-from tests.deploy.compose import ROOT, WORKERS, Compose, require, wait_for
-
-PAGE = (ROOT / "deploy" / "README.md").read_text()
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.strip().splitlines()]
+from tests.deploy.compose import WORKERS, Compose, require, wait_for
+from tests.deploy.page import COMMANDS, SHOW_MASTER, SHOW_NODES
 
 ELSEWHERE = {
     "docker compose up --build": "every test here begins with it",
@@ -22,6 +20,10 @@ ELSEWHERE = {
     "docker compose -f docker-compose.yml -f deploy/nginx/compose.yml up --build --detach": "test_variants.py",
     "RELAY_CERTIFICATE=/etc/ssl/relay.pem docker compose -f docker-compose.yml -f deploy/tls/compose.yml up --detach":
         "test_variants.py",
+    "docker compose -f docker-compose.yml -f deploy/sentinel/compose.yml up --build --detach": "test_sentinel.py",
+    "docker compose -f docker-compose.yml -f deploy/cluster/compose.yml up --build --detach": "test_cluster.py",
+    SHOW_MASTER: "test_sentinel.py",
+    SHOW_NODES: "test_cluster.py",
     "docker compose -f docker-compose.yml -f deploy/outbound/compose.yml -f own.yml up --build --detach":
         "own.yml is the operator's; tests/unit/test_deployment.py checks the other file",
     "docker build --tag signal-relay:0.1.0 .": "every test here begins with it",

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from ipaddress import ip_address, summarize_address_range
+from ipaddress import ip_address, ip_network, summarize_address_range
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 from relay import __version__
 from relay.cli.options import every_setting
 from relay.config import Settings, load
+from relay.config.redis_url import parse_redis_url
 from relay.gateways import GATEWAYS, error_codes
 from relay.gateways.base.gateway import Gateway
 from relay.http.local_workers import WorkerReply
@@ -227,23 +228,63 @@ def test_every_service_is_restricted() -> None:
             assert {"memory", "pids"} <= set(limits), name
 
 
-def test_the_services_of_the_sentinel_variant_are_restricted_as_all_others() -> None:
-    text = (DEPLOY / "sentinel" / "compose.yml").read_text().replace("!override", "")
-    services = yaml.safe_load(text)["services"]
-    sentinels = [services[f"sentinel-{number}"] for number in (1, 2, 3)]
-    for service in sentinels:
-        assert service["read_only"]
-        assert (service["cap_drop"], service["networks"]) == (["ALL"], ["back"])
-        assert service["security_opt"] == ["no-new-privileges:true"]
-        assert {"memory", "pids"} <= set(service["deploy"]["resources"]["limits"])
-        assert "ports" not in service
-    for name in ("redis-2", "redis-3"):
-        # All else comes from the service that it extends.
-        assert services[name]["extends"] == {"file": "../../docker-compose.yml", "service": "redis"}
-        assert "ports" not in services[name]
+def variant(folder: str) -> dict[str, Any]:
+    """The compose file of a variant, with the defaults of its variables."""
+    text = (DEPLOY / folder / "compose.yml").read_text().replace("!override", "")
+    parsed: dict[str, Any] = yaml.safe_load(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text))
+    return parsed
+
+
+@pytest.mark.parametrize("folder", ["sentinel", "cluster"])
+def test_each_redis_of_a_variant_is_the_one_of_the_compose_file_with_a_volume_of_its_own(folder: str) -> None:
+    found = variant(folder)
+    services = found["services"]
+    added = [name for name in services if name not in COMPOSE["services"]]
+    for name in added:
+        # Its rights, limits and networks come from there.
+        assert services[name]["extends"] == {"file": "docker-compose.yml", "service": "redis"}
+        assert not {"ports", "user", "read_only", "cap_add", "privileged", "image"} & set(services[name])
+    # The script for the secrets gives each volume to the user of Redis.
+    mounted = dict(one.split(":") for one in services["secrets"]["volumes"])
+    assert set(mounted) == set(found["volumes"])
+    assert all(path.startswith("/data") for path in mounted.values())
+    with_data = {name for name in added if f"{name}:/data" in services[name]["volumes"]}
+    assert with_data == set(found["volumes"]) == set(added) - {"cluster"}
+
+
+def test_the_workers_of_the_sentinel_variant_ask_its_sentinels() -> None:
+    services = variant("sentinel")["services"]
     settings = load({}, services["worker"]["environment"]).settings
     assert settings.replicas == 1
     assert "sentinel_username=relay" in settings.redis_url
+    parsed = parse_redis_url(settings.redis_url)
+    assert parsed is not None
+    assert parsed.sentinels is not None
+    assert {host for host, _ in parsed.sentinels.addresses} <= set(services)
+    assert [name for name in services if name.startswith("sentinel-")] == ["sentinel-1", "sentinel-2", "sentinel-3"]
+
+
+def test_the_nodes_of_the_cluster_variant_fit_together() -> None:
+    found = variant("cluster")
+    services = found["services"]
+    nodes = [name for name in services if re.fullmatch(r"redis(-\d)?", name)]
+    assert services["cluster"]["environment"]["NODES"].split() == nodes
+    settings = load({}, services["worker"]["environment"]).settings
+    parsed = parse_redis_url(settings.redis_url)
+    assert parsed is not None
+    assert [host for host, _ in parsed.nodes] == nodes
+    assert settings.replicas == 1
+    # Each master has a replica, and one more follows a master whose replica has taken its part.
+    assert len(nodes) == 2 * int(services["cluster"]["environment"]["MASTERS"]) + 1
+    network = found["networks"]["nodes"]
+    assert network["internal"]
+    (subnet,) = [ip_network(one["subnet"]) for one in network["ipam"]["config"]]
+    addresses = [services[name]["environment"]["ADDRESS"] for name in nodes]
+    assert addresses == [services[name]["networks"]["nodes"]["ipv4_address"] for name in nodes]
+    assert len(set(addresses)) == len(nodes)
+    assert all(ip_address(one) in subnet for one in addresses)
+    others = [one["ipam"]["config"][0]["subnet"] for one in COMPOSE["networks"].values() if one and "ipam" in one]
+    assert not any(subnet.overlaps(ip_network(one)) for one in others)
 
 
 # The bounds of the load balancers are those of the workers behind them.
@@ -363,8 +404,8 @@ def test_every_engine_asks_for_readiness_and_liveness() -> None:
 # Secrets.
 
 SECRETS = {
-    "redis.acl", "redis_password", "operator_password", "replica_password", "sentinel_password", "admin_token",
-    "fleet_secret", "turn_secret", "grafana_password",
+    "redis.acl", "redis_password", "operator_password", "replica_password", "sentinel_password", "cluster_password",
+    "admin_token", "fleet_secret", "turn_secret", "grafana_password",
 }  # fmt: skip
 
 

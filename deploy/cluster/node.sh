@@ -1,0 +1,25 @@
+#!/bin/sh
+# Starts one node of a Redis Cluster, with redis.conf. NODE is its name, by which workers reach it, and ADDRESS its address among
+# the nodes, which stays the same. What the node knows of the others is in its folder.
+set -eu
+
+DATA=${DATA:-/data} SECRETS=${SECRETS:-/run/relay} BASE=${BASE:-/etc/redis.conf}
+umask 077
+
+# Written anew at each start, as passwords may have changed. One lost master stops the rooms of its slots alone. A master without
+# a replica refuses writes, so that a failover loses none that a client was told of.
+cat > "$DATA/set.conf" <<END
+include $BASE
+cluster-enabled yes
+cluster-config-file $DATA/nodes.conf
+cluster-node-timeout 5000
+cluster-require-full-coverage no
+cluster-announce-ip $ADDRESS
+cluster-announce-hostname $NODE
+cluster-preferred-endpoint-type hostname
+masteruser replica
+masterauth $(cat "$SECRETS/replica_password")
+min-replicas-to-write 1
+min-replicas-max-lag 10
+END
+exec redis-server "$DATA/set.conf" "$@"
