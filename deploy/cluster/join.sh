@@ -36,9 +36,13 @@ first=${there%%[!a-z0-9.-]*}
 # Have all nodes know each other.
 count=$(printf '%s\n' "$there" | wc -l)
 connected() { for node in $there; do [ "$(ask "$node" nodes | grep -c ' connected')" -ge "$count" ] || return 1; done; }
+address() { # NODE: which may be an address
+    found=$(getent hosts "$1" | cut -d ' ' -f 1)
+    printf %s "${found:-$1}"
+}
 introduce() {
     connected && return
-    for node in $there; do ask "$first" meet "$(getent hosts "$node" | cut -d ' ' -f 1)" "$PORT" >/dev/null; done
+    for node in $there; do ask "$first" meet "$(address "$node")" "$PORT" >/dev/null; done
     return 1
 }
 within introduce

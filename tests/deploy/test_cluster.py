@@ -34,7 +34,7 @@ SERVICES = dict.fromkeys(NODES, "10002:10001") | {"worker": "10001:10001", "lb":
 WORKERS = 2
 GRACE = 15.0
 """The grace time of the deployment."""
-SLOWLY = 120.0
+SLOWLY = 180.0
 """Seconds within which the cluster is whole again: a spare replica waits before it follows another master."""
 
 

@@ -31,7 +31,7 @@ SERVICES = {name: "10002:10001" for name in (*REDIS, *SENTINELS)} | {"worker": "
 WORKERS = 2
 GRACE = 15.0
 """The grace time of the deployment."""
-SLOWLY = 120.0
+SLOWLY = 180.0
 """Seconds within which another Redis is the master: a busy machine makes sentinels pause for half a minute."""
 
 
