@@ -26,7 +26,7 @@ from tests.deploy.power import (
 )
 from tests.fleet import Client, eventually
 
-pytestmark = pytest.mark.timeout(400, func_only=True)
+pytestmark = pytest.mark.timeout(600, func_only=True)
 
 NODES = ("redis", "redis-2", "redis-3", "redis-4", "redis-5", "redis-6", "redis-7")
 MASTERS = NODES[:3]
@@ -201,6 +201,8 @@ async def test_a_replica_takes_over_and_nothing_acknowledged_is_lost(
 ) -> None:
     fault = Fault("Cluster: a master killed (`docker compose kill redis-2`)", lose_master, durable=True)  # type: ignore[arg-type]
     async with visitors(cluster, seed=2, rooms=9) as crowd, Guests(crowd, number=3) as guests:
+        # Senders go on until another master is there, however busy the machine is.
+        crowd.patience = SLOWLY
         crowd.talk(30)
         await asyncio.sleep(1)
         guests.go()
@@ -222,14 +224,21 @@ async def test_a_node_that_lost_its_data_becomes_a_replica_with_the_next_start(c
     wait_for(lambda: is_whole(cluster), SLOWLY, lambda: states(cluster))
 
 
-async def test_new_secrets_and_a_stop_change_nothing_else(cluster: Compose, enter: Enter) -> None:
+async def all_are_served(compose: Compose, enter: Enter) -> bool:
+    wait_for(lambda: is_whole(compose), SLOWLY, lambda: states(compose))
+    wait_for(compose.ready)
+    clients = [await enter(f"/rooms/{room_at(shard, 'after')}?peer=ann") for shard in range(len(MASTERS))]
+    return all([await acknowledged(client, "hello") for client in clients])
+
+
+async def test_new_secrets_need_a_restart_alone(cluster: Compose, enter: Enter) -> None:
     cluster("run", "--rm", "secrets", "new")
     cluster("restart")
-    wait_for(lambda: is_whole(cluster), SLOWLY, lambda: states(cluster))
+    assert await all_are_served(cluster, enter)
+
+
+async def test_a_stop_and_a_start_change_nothing(cluster: Compose, enter: Enter) -> None:
+    """Containers may have other addresses on the network of the workers then."""
     cluster("stop")
     cluster("start")
-    wait_for(lambda: is_whole(cluster), SLOWLY, lambda: states(cluster))
-    wait_for(cluster.ready)
-    for shard in range(len(MASTERS)):
-        ann = await enter(f"/rooms/{room_at(shard, 'after')}?peer=ann")
-        assert await acknowledged(ann, "hello")
+    assert await all_are_served(cluster, enter)

@@ -23,7 +23,7 @@ from tests.deploy.power import (
     secrets_shown,
 )
 
-pytestmark = pytest.mark.timeout(400, func_only=True)
+pytestmark = pytest.mark.timeout(600, func_only=True)
 
 REDIS = ("redis", "redis-2", "redis-3")
 SENTINELS = ("sentinel-1", "sentinel-2", "sentinel-3")
@@ -171,6 +171,8 @@ async def test_another_master_takes_over_and_nothing_acknowledged_is_lost(
     fault = Fault("Sentinel: the master killed (`docker compose kill redis`)", lose_master, durable=True)  # type: ignore[arg-type]
     failovers = [sentinel.metric(worker, "relay_redis_failovers_total") for worker in sentinel.containers("worker")]
     async with visitors(sentinel, seed=1, rooms=9) as crowd, Guests(crowd, number=3) as guests:
+        # Senders go on until another master is there, however busy the machine is.
+        crowd.patience = SLOWLY
         crowd.talk(30)
         await asyncio.sleep(1)
         guests.go()
@@ -185,14 +187,22 @@ async def test_another_master_takes_over_and_nothing_acknowledged_is_lost(
         assert sentinel.metric(worker, "relay_redis_failovers_total") > before
 
 
-async def test_new_secrets_and_a_stop_change_nothing_else(sentinel: Compose, enter: Enter) -> None:
-    """The addresses of containers are others then, and so are the passwords of replicas and sentinels."""
+async def is_served(compose: Compose, enter: Enter) -> bool:
+    wait_for(lambda: in_step(compose, 2), SLOWLY, lambda: states(compose))
+    wait_for(compose.ready)
+    ann = await enter("/rooms/after?peer=ann")
+    answer = await ann.ask({"type": "publish", "envelope": {"message": "hello"}})
+    return bool(answer["type"] == "ack")
+
+
+async def test_new_secrets_need_a_restart_alone(sentinel: Compose, enter: Enter) -> None:
     sentinel("run", "--rm", "secrets", "new")
     sentinel("restart")
-    wait_for(lambda: in_step(sentinel, 2), SLOWLY, lambda: states(sentinel))
+    assert await is_served(sentinel, enter)
+
+
+async def test_a_stop_and_a_start_change_nothing(sentinel: Compose, enter: Enter) -> None:
+    """Containers may have other addresses on the network of the workers then."""
     sentinel("stop")
     sentinel("start")
-    wait_for(lambda: in_step(sentinel, 2), SLOWLY, lambda: states(sentinel))
-    wait_for(sentinel.ready)
-    ann = await enter("/rooms/after?peer=ann")
-    assert (await ann.ask({"type": "publish", "envelope": {"message": "hello"}}))["type"] == "ack"
+    assert await is_served(sentinel, enter)

@@ -41,7 +41,7 @@ class ScriptedCluster:
         data = self._folder / address
         data.mkdir(exist_ok=True)
         self._processes[address] = subprocess.Popen(
-            ["sh", str(DEPLOY / "cluster" / "node.sh"), "--bind", address, "--dir", str(data), "--port", f"{self._port}"],
+            ["sh", f"{DEPLOY}/cluster/node.sh", "--bind", address, "--dir", str(data), "--port", str(self._port)],
             env=self._environ | {"DATA": str(data), "NODE": address, "ADDRESS": address},
             stdout=subprocess.DEVNULL,
         )  # fmt: skip

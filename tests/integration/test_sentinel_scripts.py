@@ -43,7 +43,7 @@ class ScriptedSet:
 
     def _run(self, script: str, address: str, *options: str, **environ: object) -> None:
         data = self._folder / address
-        data.mkdir()
+        data.mkdir(exist_ok=True)
         places = {"DATA": data, "SECRETS": self._folder / "volume", "NODE": address, "MASTER": NODES[0]}
         self._processes[address] = subprocess.Popen(
             ["sh", str(DEPLOY / "sentinel" / script), "--bind", address, "--dir", str(data), *options],
@@ -69,13 +69,41 @@ class ScriptedSet:
             return str(answer["ip"]) if int(answer["num-slaves"]) >= 2 else ""
         return ""
 
+    def flags(self) -> str:
+        """What the first sentinel thinks of the master; "master" alone if it reaches it."""
+        with redis.Redis(
+            host=SENTINELS[0], port=self._sentinel_port, username="relay", password="", decode_responses=True
+        ) as client:
+            return str(client.execute_command("SENTINEL", "MASTER", "relay")["flags"])
+
+    def replicas_in_step(self) -> int:
+        """How many replicas the master has."""
+        with (
+            suppress(redis.RedisError),
+            redis.Redis(
+                host=self.master(), port=self._port, username="operator", password=self.secrets["operator_password"]
+            ) as client,
+        ):
+            found = client.info("replication")
+            return sum(found[name]["state"] == "online" for name in ("slave0", "slave1") if name in found)
+        return 0
+
     def kill(self, address: str) -> None:
         self._processes[address].kill()
 
-    def close(self) -> None:
+    def renew(self) -> None:
+        """Make new secrets, and start all processes again."""
+        self._kill_all()
+        self.secrets = make_secrets(self._folder, "new")
+        self.start()
+
+    def _kill_all(self) -> None:
         for process in self._processes.values():
             process.kill()
             process.wait()
+
+    def close(self) -> None:
+        self._kill_all()
         for port in (self._port, self._sentinel_port):
             release_port(port)
 
@@ -119,6 +147,16 @@ async def test_a_worker_of_the_variant_follows_its_master(
         return f"master {scripted.master()}:" in checks["replicas"]["text"]
 
     await eventually(named, 30)
+
+
+async def test_new_passwords_are_used_after_a_restart(scripted: ScriptedSet) -> None:
+    await eventually(lambda: asyncio.to_thread(lambda: scripted.master() == NODES[0]), 60)
+    await eventually(lambda: asyncio.to_thread(lambda: scripted.replicas_in_step() == 2), 60)
+    await asyncio.to_thread(scripted.renew)
+    # The sentinels log in to each Redis, and the replicas to their master.
+    await eventually(lambda: asyncio.to_thread(lambda: scripted.master() != ""), 90)
+    await eventually(lambda: asyncio.to_thread(lambda: scripted.replicas_in_step() == 2), 60)
+    await eventually(lambda: asyncio.to_thread(lambda: scripted.flags() == "master"), 60)
 
 
 async def test_workers_may_ask_a_sentinel_for_the_master_and_do_nothing_else(scripted: ScriptedSet) -> None:
