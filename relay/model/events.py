@@ -161,8 +161,7 @@ class Replay(Struct, frozen=True):
     """The events after an id, up to the newest id of the room (`id`).
 
     If `lost`, some cannot be replayed; `events` are those after the loss. The history may have dropped the events up to
-    `skipped`: none of them was a message. `changed` tells whether members or infos may have changed in that part. After
-    a loss by a new epoch, `kept` are the messages of earlier epochs after the id that the history still has.
+    `skipped`: none of them was a message. `changed` tells whether members or infos may have changed in that part.
     """
 
     id: MessageId
@@ -170,7 +169,6 @@ class Replay(Struct, frozen=True):
     lost: Loss = ""
     skipped: MessageId = BEFORE_ALL
     changed: bool = False
-    kept: Sequence[Message] = ()
 
 
 # Events that a session sends to its client.

@@ -133,7 +133,7 @@ class GapRecovery:
         if replay.lost == "epoch":
             # The events since the room lost its state are in the history, from the new epoch's beginning on.
             begun = await self._bus.replay(room, MessageId(replay.id.epoch, 0))
-            replay = Replay(begun.id, begun.events, replay.lost, kept=replay.kept)
+            replay = Replay(begun.id, begun.events, replay.lost)
         elif replay.lost == "off":
             # Without a history, the events themselves must show whether one is missing.
             await asyncio.sleep(_ARRIVAL)

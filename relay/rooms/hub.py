@@ -395,7 +395,7 @@ class Hub:
         if recovery.foreign:
             self._foreign.note(room, recovery.foreign)
         if recovery.lost:
-            self._send_lost(local, recovery.resume_at, recovery.lost, replay.kept)
+            self._send_lost(local, recovery.resume_at, recovery.lost)
         elif recovery.replayed:
             self._metrics.gap_recoveries.inc()
         if replay.skipped > local.last and not recovery.lost:
@@ -439,19 +439,13 @@ class Hub:
         if room.buffer(*events):
             self._on_gap([room.name])
 
-    def _send_lost(self, room: LocalRoom, resume_at: MessageId, reason: Loss, kept: Sequence[Message]) -> None:
-        """Report to the members from before this id that events are lost, and go on from it.
-
-        They get the messages of an earlier epoch that were kept; then the report has the id ahead of those.
-        """
+    def _send_lost(self, room: LocalRoom, resume_at: MessageId, reason: Loss) -> None:
+        """Report to the members from before this id that events are lost, and go on from it."""
         self._notices.flush(room)
-        failure = self._loss(room.name, room.last if kept else resume_at, reason)
+        failure = self._loss(room.name, resume_at, reason)
         for member in list(room.welcomed()):
             if member.since < resume_at:
                 member.send(failure)
-                for message in kept:
-                    if message.id > member.since:
-                        self._deliver_past(member, message)
         # The lost events may have changed the members.
         room.last = room.changed = max(room.last, resume_at)
         self._count(room)

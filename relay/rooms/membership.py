@@ -179,7 +179,7 @@ class Membership:
             # room's state for lost and begin a new epoch for all its members.
             lost = "epoch"
         if lost == "epoch" and since.epoch < result.id.epoch:
-            replay = await self._since_an_earlier_epoch(member, since, result)
+            replay = await self._since_the_epoch_began(member, result)
         elif lost:
             replay = Replay(result.id, lost=lost)
         else:
@@ -189,21 +189,19 @@ class Membership:
         self._metrics.resumes.labels(replay.lost or "recovered").inc()
         return replay
 
-    async def _since_an_earlier_epoch(self, member: Member, since: MessageId, result: JoinResult) -> Replay:
-        """Read the messages for a member that knows an earlier epoch: it was in the room all along.
+    async def _since_the_epoch_began(self, member: Member, result: JoinResult) -> Replay:
+        """Read the messages of the present epoch for a member that knows an earlier one: it was in the room all along.
 
-        It gets those of that epoch that Redis still has, and those of the present one. Redis may have had others of
-        that epoch; that is the loss.
+        Those of the earlier epoch cannot be told apart from the ones that it has; that is the loss.
         """
-        kept = (await self._reads.read(member.room, since, member.address)).kept
         replay = await self._reads.read(member.room, MessageId(result.id.epoch, 0), member.address)
         events = [
             event
-            for event in [*kept, *(() if replay.lost else replay.events)]
+            for event in replay.events
             # The list in the welcome has the result of all joins and leaves.
-            if isinstance(event, Message) and result.began < event.id <= result.id
+            if isinstance(event, Message) and event.id <= result.id and not _is_before(event.id, result.began)
         ]
-        return Replay(result.id, events, "epoch")
+        return Replay(result.id, () if replay.lost else events, "epoch")
 
     def leave(
         self, member: Member, *, hold: bool, tracked: bool = False, reason: LeaveReason = "left"
@@ -243,6 +241,11 @@ class Membership:
 
 def _position(since: MessageId | None, newest: MessageId, replay: Replay) -> MessageId:
     """Return the position from which a member is sent events: behind it are those of its replay."""
-    if since is not None and (not replay.lost or (replay.events and replay.events[0].id.epoch < newest.epoch)):
+    if since is not None and not replay.lost:
         return since
     return MessageId(newest.epoch, 0) if replay.events else newest
+
+
+def _is_before(one: MessageId, began: MessageId) -> bool:
+    """Whether an event is from before a peer's first join, if that was in the same epoch."""
+    return one.epoch == began.epoch and one <= began

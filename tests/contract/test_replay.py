@@ -204,24 +204,6 @@ async def test_a_replay_after_an_id_that_the_room_lacks_begins_a_new_epoch(make_
 
 
 @over_redis
-async def test_messages_of_an_earlier_epoch_that_redis_still_has_are_kept(make_worker: MakeWorker) -> None:
-    worker = await make_worker("a")
-    ids = [(await worker.publish("room")).id for _ in range(4)]
-    begun = await worker.bus.replay("room", MessageId(ids[-1].epoch, ids[-1].seq + 5))
-    new = (await worker.publish("room")).id
-    replay = await worker.bus.replay("room", ids[1])
-    assert (replay.lost, replay.id, list(replay.events)) == ("epoch", new, [])
-    assert [message.id for message in replay.kept] == ids[2:]
-    assert (await worker.bus.replay("room", ids[-1])).kept == []
-    # Of the present epoch, there are no others.
-    whole = await worker.bus.replay("room", begun.id)
-    assert ([event.id for event in whole.events], whole.lost, whole.kept) == ([new], "", ())
-    # In a third epoch, those of both are kept.
-    await worker.bus.replay("room", MessageId(new.epoch, new.seq + 5))
-    assert [message.id for message in (await worker.bus.replay("room", ids[2])).kept] == [ids[3], new]
-
-
-@over_redis
 async def test_the_history_lives_as_long_as_its_last_message_must(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     await worker.bus.subscribe(["room"])

@@ -89,25 +89,6 @@ async def test_after_all_workers_died_with_a_redis_that_goes_back_everybody_is_t
     assert loss_of(await resume(enter, one, "a", a, overtaken)) == (False, "epoch")
 
 
-async def test_an_absent_member_gets_the_messages_that_an_older_redis_has(
-    start: MakeRelay, enter: MakeClient, disk: RedisServer
-) -> None:
-    relay = await start(redis_url=disk.url, **SETTINGS)
-    a, b = await enter(relay, "/rooms/room?peer=a"), await enter(relay, "/rooms/room?peer=b")
-    position = await heard(b, await say(a, 1))
-    b.lose()
-    kept = [await say(a, 1) for _ in range(3)]
-    await asyncio.to_thread(disk.remember)
-    # The sender has heard of this one, and Redis will not have it.
-    await say(a, 1)
-    await restart(disk, older=True)
-    assert await lost(a) == ("messages_lost", "epoch")
-    new = await say(a, 1)
-    again = await resume(enter, relay, "b", b, position)
-    assert (*loss_of(again), again.welcome["id"]) == (False, "epoch", position)
-    assert [(await again.next())["id"] for _ in range(4)] == [*kept, new]
-
-
 async def test_a_room_whose_worker_lives_is_compared_before_its_ids_are_used_again(
     start: MakeRelay, enter: MakeClient, disk: RedisServer
 ) -> None:

@@ -162,9 +162,6 @@ class RedisBus:
                 self._decode(room, payload, events)
             newest, last = read_id(newest_id), read_id(page[-1][0]) if page else last
             if not page or last >= newest or envelope_bytes(events) > most:
-                if newest.epoch > after.epoch:
-                    kept = [event for event in events if isinstance(event, Message)]
-                    return Replay(newest, lost="epoch", kept=[] if envelope_bytes(kept) > most else kept)
                 history = self._history if self._commands.has_history(room) else replace(self._history, size=0)
                 return replay_of(after, newest, events, read_stretches(quiet, newest.epoch), history)
 

@@ -346,17 +346,6 @@ def test_a_new_epoch_is_reported_as_a_loss_and_delivery_goes_on_from_it(world: W
     assert [event.get("code", event["id"]) for event in a.connection.sent[1:]] == ["1-1", "messages_lost", "2-1", "2-2"]
 
 
-def test_messages_of_an_earlier_epoch_that_were_kept_follow_the_report_of_the_loss(world: World) -> None:
-    a = world.add("a")
-    world.hub.deliver([message(1), message(1, epoch=2)])
-    assert world.hub.begin_reading("room") is not None
-    kept = [message(2), message(3, to=("b",)), message(4)]
-    world.hub.recover("room", Replay(an_id(1, 2), [message(1, epoch=2)], "epoch", kept=kept))
-    world.hub.deliver([message(2, epoch=2)])
-    sent = [(event.get("code", ""), event["id"]) for event in a.connection.sent[1:]]
-    assert sent == [("", "1-1"), ("messages_lost", "1-1"), ("", "1-2"), ("", "1-4"), ("", "2-1"), ("", "2-2")]
-
-
 def test_a_state_that_went_back_is_reported_although_the_ids_have_no_hole(world: World) -> None:
     a = world.add("a")
     world.hub.deliver([message(seq) for seq in (1, 2, 3)])

@@ -90,9 +90,8 @@ local function state_of(seen_epoch, seen_seq, era, waits, claim_epoch, claim_seq
     state.epoch, state.seq = math.max(now_ms(), state.epoch + 1, seen_epoch + 1, claim_epoch + 1), 0
     state.epoch_text = integer(state.epoch)
     raise_version(state)
-    -- The history stays, as the messages that it has are not lost. Ids of the new epoch follow those of earlier ones.
-    call('UNLINK', KEYS[3])
-    if unreadable then call('UNLINK', KEYS[1], KEYS[4]) end
+    call('UNLINK', KEYS[3], KEYS[4])
+    if unreadable then call('UNLINK', KEYS[1]) end
   elseif unconfirmed then
     raise_version(state)
     state.confirmed = true
