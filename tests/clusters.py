@@ -82,8 +82,12 @@ class Cluster:
     @property
     def url(self) -> str:
         """The URL of the relay's user."""
+        return self.url_by([one.port for one in self.masters])
+
+    def url_by(self, ports: Sequence[int]) -> str:
+        """The URL of the relay's user, by way of nodes at these ports."""
         login = self.masters[0].url.partition("://")[2].rpartition("@")[0]
-        return f"redis+cluster://{login}@{','.join(f'127.0.0.1:{one.port}' for one in self.masters)}"
+        return f"redis+cluster://{login}@{','.join(f'127.0.0.1:{port}' for port in ports)}"
 
     def start(self) -> Self:
         """Start all nodes, and return when each of them knows the whole cluster."""

@@ -116,15 +116,19 @@ class SentinelSet:
         def leading() -> RedisServer | None:
             return next((server for server in others if role(server) == "master"), None)
 
-        return await eventually(leading, 60)  # type: ignore[no-any-return]
+        return await eventually(lambda: asyncio.to_thread(leading), 120)  # type: ignore[no-any-return]
 
     async def failed_over(self, old: RedisServer | None = None) -> RedisServer:
         """Return the new master when all sentinels that run name it, and it takes writes."""
-        new = await self.promoted(old or self.master)
-        for one in self.sentinels:
-            await eventually(lambda one=one: one.says("port") in {str(new.port), ""}, 60)
-        await eventually(lambda: takes_writes(new), 60)
-        return new
+        old = old or self.master
+
+        def agreed() -> RedisServer | None:
+            # Looked for each time: on a busy machine, the new master may be replaced in its turn.
+            named = {one.says("port") for one in self.sentinels} - {""}
+            new = next((server for server in self.servers if named == {str(server.port)}), None)
+            return new if new is not None and new is not old and takes_writes(new) else None
+
+        return await eventually(lambda: asyncio.to_thread(agreed), 120)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         for one in self.sentinels:

@@ -34,6 +34,7 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--soak", type=float, metavar="MINUTES", help="instead, faults and churn for so long in one arena"
     )
+    parser.add_argument("--cluster", action="store_true", help="with --soak: Redis is a cluster of three masters")
     options = parser.parse_args(arguments)
     options.faults = chosen(options.fault or [])
     if not options.faults:
@@ -53,11 +54,14 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"seed {options.seed}")
     if options.soak:
-        soaked = asyncio.run(soak(options.soak, seed=options.seed, rooms=options.rooms, rate=options.rate))
+        soaked = asyncio.run(
+            soak(options.soak, seed=options.seed, rooms=options.rooms, rate=options.rate, cluster=options.cluster)
+        )
         print("\n" + soaked.report)
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "soak.md").write_text(soaked.report)
-        (RESULTS / "soak.svg").write_text(soaked.picture)
+        name = "soak-cluster" if options.cluster else "soak"
+        (RESULTS / f"{name}.md").write_text(soaked.report.replace("soak.svg", f"{name}.svg"))
+        (RESULTS / f"{name}.svg").write_text(soaked.picture)
         return int(not soaked.well)
     began = time.monotonic()
     outcomes = list(run(Plan(options.faults, options.rounds, options.seed, options.rooms, options.rate), options.jobs))

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2 as httpx
 
 from tests import redis_user
+from tests.chaos.cluster_network import ClusterView
 from tests.chaos.crowd import MEMBERS, Crowd
 from tests.chaos.members import SLOW
 from tests.chaos.network import Network
@@ -46,8 +47,8 @@ class Post:
     view: View | None = None
     """The worker's view of sentinels and their servers, if it finds the master by them."""
     environment: dict[str, str] = field(default_factory=dict)
-    cluster: Cluster | None = None
-    """The cluster, if Redis is one; the worker reaches its nodes without a network between."""
+    shards: ClusterView | None = None
+    """The worker's view of a cluster, if Redis is one."""
 
     settings: dict[str, Any] = field(default_factory=dict)
     spare: tuple[Network, Relay] | None = None
@@ -57,14 +58,16 @@ class Post:
         self.relay = self._new(self.back, port)
 
     def _new(self, back: Network, port: int = 0) -> Relay:
-        place = self.view or self.cluster
+        place = self.view or self.shards
         url = place.url if place else redis_user.url(back.port)
-        return Relay(redis_url=url, port=port, environment=self.environment, **self.settings)
+        more = self.shards.settings if self.shards else {}
+        return Relay(redis_url=url, port=port, environment=self.environment, **self.settings, **more)
 
     @property
     def networks(self) -> Sequence[Network]:
         """The networks between the worker and each Redis."""
-        return list(self.view.networks.values()) if self.view else [self.back]
+        place = self.view or self.shards
+        return list(place.networks.values()) if place else [self.back]
 
     async def prepare(self, back: Network) -> None:
         """Start another worker, which does not reach Redis yet; `replace` needs it."""
@@ -95,6 +98,10 @@ class Post:
     async def ready(self) -> None:
         """Wait until the worker is ready."""
         await eventually(self.relay.healthy, STARTED)
+
+
+FAILOVER = 120.0
+"""Seconds for which senders go on: a failover may take long on a busy machine, and they must not give up before."""
 
 
 class Arena(Crowd):
@@ -195,6 +202,8 @@ async def arena(
     field_ = Arena(seed)
     field_.kinds = kinds or field_.kinds
     field_.slow = slow
+    if masters or replicas:
+        field_.patience = FAILOVER
     async with field_.stack as stack:
         stack.callback(field_.redis.close)
         stack.push_async_callback(field_.close_http)
@@ -215,7 +224,7 @@ async def arena(
             if field_.sentinels is not None:
                 post.view = await View(field_.sentinels).open(stack)
             if field_.cluster is not None:
-                post.cluster = field_.cluster
+                post.shards = await ClusterView(field_.cluster).open(stack)
             post.launch()
             front.target = post.relay.port
             field_.posts.append(post)

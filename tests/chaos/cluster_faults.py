@@ -3,12 +3,12 @@
 import asyncio
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from relay.backend.redis.cluster.slots import slot_of_tag
 from tests.chaos.arena import Arena
-from tests.chaos.fault import SHORT, counted, wait
+from tests.chaos.fault import CUT, SHORT, counted, touched, wait
 from tests.clusters import Cluster, Node, follow
 from tests.fleet import eventually
 
@@ -20,6 +20,13 @@ SAFE = {**STAYS, "durability": "replicas=1"}
 
 PAUSES = 4
 """Seconds, with the two of every fault, within which delivery is whole after a new master takes writes."""
+
+
+_BETWEEN, _BETWEEN_TIME = 6, 0.7
+"""Messages of each member while its slot is between two masters, and the seconds for which it stays there."""
+
+_LARGE = 30_000
+"""Bytes of every other one: such messages are served in turns."""
 
 
 def _cluster(arena: Arena) -> Cluster:
@@ -120,6 +127,64 @@ async def kill_connections(arena: Arena) -> None:
         await wait(arena, SHORT)
     for post in arena.posts:
         await arena.show("a worker lost no connection", lambda post=post: counted(post, "relay_redis_reconnects_total"))
+
+
+async def cut_off_master(arena: Arena) -> None:
+    """No worker reaches one master, which its replica and the other nodes reach."""
+    cluster = _cluster(arena)
+    lost = await asyncio.to_thread(cluster.owner, next(_slots(arena)))
+    networks = [post.shards.networks[lost] for post in arena.posts if post.shards]
+    for network in networks:
+        network.refusing = True
+        network.reset()
+    await wait(arena, CUT)
+    for network in networks:
+        network.refusing = False
+    arena.over()
+    await touched(arena, *networks)
+
+
+async def fail_over_and_drain(arena: Arena) -> None:
+    """A replica takes the part of its master while a worker sends its clients away and ends."""
+    cluster, post = _cluster(arena), arena.post
+    number = arena.draw.randrange(len(cluster.masters))
+    arena.excused |= arena.members.keys()
+    ending = asyncio.create_task(post.relay.terminate())
+    await asyncio.to_thread(_hand_over, cluster.masters[number], cluster.replicas[number])
+    if status := await ending:
+        arena.unproven.append(f"a worker ended after SIGTERM with status {status}")
+    await post.start()
+    arena.over()
+
+
+async def stop_between(arena: Arena) -> None:
+    """Slots stay between two masters while their rooms send large and small messages in turns."""
+    cluster, loop = _cluster(arena), asyncio.get_running_loop()
+    rooms = arena.draw.sample(sorted(arena.expected), 4)
+    for room in rooms:
+        slot = slot_of_tag(room)
+        owner = await asyncio.to_thread(cluster.owner, slot)
+        target = arena.draw.choice([node for node in cluster.masters if node is not owner])
+        members = [member for name, member in arena.members if name == room]
+
+        def say(room: str = room, members: Sequence[str] = members) -> None:
+            for number in range(_BETWEEN):
+                for member in members:
+                    arena.say(room, member, size=_LARGE if number % 2 else 10)
+
+        def pause(say: Callable[[], None] = say) -> None:
+            loop.call_soon_threadsafe(say)
+            time.sleep(_BETWEEN_TIME)
+
+        await asyncio.to_thread(cluster.move_slot, slot, target, pause=pause)
+    arena.over()
+    if not await asyncio.to_thread(lambda: sum(map(_tried_again, cluster.masters))):
+        arena.unproven.append("no command met keys that were half moved")
+
+
+def _tried_again(node: Node) -> int:
+    with node.client as client:
+        return int(client.info("errorstats").get("errorstat_TRYAGAIN", {}).get("count", 0))
 
 
 def _end_connections(node: Node) -> None:

@@ -24,6 +24,13 @@ from tests.chaos.cluster_faults import (
     kill_connections,
     lose_shard,
     move_slots,
+    stop_between,
+)
+from tests.chaos.cluster_faults import (
+    cut_off_master as cut_off_shard,
+)
+from tests.chaos.cluster_faults import (
+    fail_over_and_drain as fail_over_shard_and_drain,
 )
 from tests.chaos.cluster_faults import (
     kill_master as kill_shard,
@@ -395,6 +402,8 @@ FAULTS = (
             ("a fourth master", add_node),
             ("connections killed", kill_connections),
             ("a master lost and back", lose_shard),
+            ("workers cut off from one master", cut_off_shard),
+            ("slots half way, large messages", stop_between),
         )
     ),
     *(
@@ -403,6 +412,7 @@ FAULTS = (
             ("master killed", kill_shard),
             ("master paused past the failover", pause_shard),
             ("rolling restart of all masters", restart_masters),
+            ("failover while a worker drains", fail_over_shard_and_drain),
         )
     ),
     *(

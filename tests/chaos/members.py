@@ -32,7 +32,7 @@ CLOSE_TIMEOUT = 1.0
 
 def options(slow: float = SLOW) -> Options:
     """The options of `relay.client` for a member that gives up after `slow` seconds."""
-    return Options(ping_interval=slow / 2, ping_timeout=slow / 2, close_timeout=CLOSE_TIMEOUT, connect_timeout=15)
+    return Options(ping_interval=slow / 2, ping_timeout=slow / 2, close_timeout=CLOSE_TIMEOUT, connect_timeout=120)
 
 
 NO_ID = BEFORE_ALL

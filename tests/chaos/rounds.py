@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Self
 
+from relay.awake import AwakeTime
 from tests.chaos.arena import SETTINGS, arena
 from tests.chaos.calls import Calls
 from tests.chaos.crowd import Crowd
@@ -189,13 +190,25 @@ async def presence_after(field: Crowd, ended: float, guests: Guests | None = Non
     """Watch presence from the end of a fault on, for the whole time allowed (`within`).
 
     Presence that is exact early may become wrong again. After that time ghosts are counted, and wrong presence gets
-    `PATIENCE` to become exact.
+    `PATIENCE` to become exact. Time in which the machine is too busy to run this process does not count: workers and
+    clients do not get on then either.
     """
-    loop = asyncio.get_running_loop()
+    awake = AwakeTime()
+    awake.open()
+    try:
+        return await _presence_after(field, asyncio.get_running_loop().time() - ended, guests, awake, within)
+    finally:
+        awake.close()
+
+
+async def _presence_after(
+    field: Crowd, before: float, guests: Guests | None, awake: AwakeTime, within: float
+) -> Presence:
+    ended = awake.now - before
     exact: float | None = None
     ghosts: set[tuple[str, str]] | None = None
     while True:
-        now = loop.time()
+        now = awake.now
         wrong = field.disagreements() + (guests.unfinished() if guests else [])
         wrong = wrong or await field.disagreeing_lists(guests.rooms[:_LISTED] if guests else list(field.expected)[:1])
         exact = None if wrong else now if exact is None else exact

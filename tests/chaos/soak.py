@@ -1,4 +1,7 @@
-"""Minutes of joins, leaves and faults in one arena, to see whether anything grows: `make chaos ARGS="--soak 15"`."""
+"""Minutes of joins, leaves and faults in one arena, to see whether anything grows: `make chaos ARGS="--soak 15"`.
+
+With `--cluster`, Redis is a cluster of three masters.
+"""
 
 import asyncio
 import contextlib
@@ -9,10 +12,11 @@ from pathlib import Path
 from statistics import median
 
 from relay.client import Closed, join
-from tests.chaos import faults
+from tests.chaos import cluster_faults, faults
 from tests.chaos.arena import Arena, arena
 from tests.chaos.members import options
 from tests.chaos.rounds import presence_after, presence_within
+from tests.fleet import RedisServer
 
 _EVERY, _BETWEEN = 5.0, 8.0
 _VISITORS, _STAY = 20, 6.0
@@ -30,6 +34,16 @@ _PASSING = (
     faults.half_open,
 )
 """Faults that a worker survives, so that its memory can be followed."""
+
+_PASSING_ON_CLUSTER = (
+    cluster_faults.move_slots,
+    cluster_faults.kill_connections,
+    cluster_faults.lose_shard,
+    cluster_faults.cut_off_master,
+    cluster_faults.stop_between,
+    faults.reset_clients,
+    faults.half_open,
+)
 
 
 @dataclass
@@ -63,9 +77,10 @@ class Soaked:
     picture: str
 
 
-async def soak(minutes: float, *, seed: int, rooms: int, rate: float) -> Soaked:
+async def soak(minutes: float, *, seed: int, rooms: int, rate: float, cluster: bool = False) -> Soaked:
     """Run for so long."""
-    async with arena(seed=seed, rooms=rooms) as here:
+    settings = cluster_faults.STAYS if cluster else {}
+    async with arena(seed=seed, rooms=rooms, settings=settings, masters=3 if cluster else 0) as here:
         tracks = {
             "memory": Track("memory of all workers, MB", 4),
             "tasks": Track("tasks of all workers", 10),
@@ -80,7 +95,7 @@ async def soak(minutes: float, *, seed: int, rooms: int, rate: float) -> Soaked:
             for number in range(_VISITORS):
                 group.create_task(_visit(here, number, end))
         ended = asyncio.get_running_loop().time()
-        presence = (await presence_after(here, ended, within=presence_within())).exact_after
+        presence = (await presence_after(here, ended, within=presence_within(settings))).exact_after
         await here.hush()
         verdict = here.verdict(ended)
     grows = any(track.grows for track in tracks.values())
@@ -94,7 +109,7 @@ async def soak(minutes: float, *, seed: int, rooms: int, rate: float) -> Soaked:
 
 async def _strike(here: Arena, end: float) -> None:
     while time.monotonic() < end - 2 * _BETWEEN:
-        strike = here.draw.choice(_PASSING)
+        strike = here.draw.choice(_PASSING_ON_CLUSTER if here.cluster else _PASSING)
         print(f"{end - time.monotonic():6.0f} s left: {strike.__name__.replace('_', ' ')}", flush=True)
         await strike(here)
         await asyncio.sleep(_BETWEEN)
@@ -139,13 +154,15 @@ def _pss(folder: Path) -> int:
 
 
 def _keys(here: Arena) -> float:
-    client = here.redis.client
     try:
-        return float(client.dbsize())
+        return float(sum(map(_size, here.cluster.masters if here.cluster else [here.redis])))
     except Exception as error:
         raise OSError("Redis is away") from error
-    finally:
-        client.close()
+
+
+def _size(server: RedisServer) -> int:
+    with server.client as client:
+        return int(client.dbsize())
 
 
 def _report(minutes: float, seed: int, tracks: dict[str, Track], verdict, presence: float | None) -> str:
