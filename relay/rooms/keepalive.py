@@ -15,8 +15,8 @@ _TICKS = 8
 _MOST_SLOTS = 10_000
 """Slots of a wheel; with an extreme interval, pings are less exact instead."""
 
-_LONGEST_TICK = 1.0
-"""Seconds."""
+_LONGEST_TICK = 0.1
+"""Seconds; the pings of one tick go out in one turn of the event loop, and are to delay no message noticeably."""
 
 _BEHIND: Final = 4096
 """Bytes that wait for a client, from which its ping counts as stuck behind them."""

@@ -44,3 +44,14 @@ def test_the_garbage_collector_does_not_look_through_the_objects_of_the_start() 
     run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     collected, exempt = map(int, run.stdout.split())
     assert collected < 100 < exempt
+
+
+def test_full_collections_are_rare_while_many_clients_connect() -> None:
+    program = (
+        "import gc; from relay.process.memory import exempt_from_collection; exempt_from_collection(); "
+        "before = gc.get_stats(); clients = [[] for _ in range(300_000)]; after = gc.get_stats(); "
+        "print(*[new['collections'] - old['collections'] for old, new in zip(before, after, strict=True)])"
+    )
+    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    young, middle, full = map(int, run.stdout.split())
+    assert full == 0 < middle < young

@@ -1,6 +1,7 @@
 """One timer for all pings; time is the event loop's, with short intervals, and every wait is for an event."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -175,3 +176,39 @@ async def test_a_client_that_answers_behind_a_large_message_stays(monkeypatch: p
     await asyncio.wait_for(client.asked.wait(), 5)
     assert not client.closed.is_set()
     assert client.looks == 1
+
+
+class Timer:
+    """An event loop without time: it keeps the last timer, and runs it when it is told to."""
+
+    def __init__(self) -> None:
+        self.delay = 0.0
+        self._callback: Callable[[], None] = lambda: None
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        self.delay, self._callback = delay, callback
+
+    def run(self) -> float:
+        self._callback()
+        return self.delay
+
+
+def test_the_pings_of_clients_that_came_one_after_the_other_are_not_sent_in_one_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timer = Timer()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: timer)
+    keepalive = Keepalive(KeepaliveTiming(25, 20, 8))
+    now, clients = 0.0, list[Client]()
+    # A thousand clients in ten seconds.
+    for number in range(1000):
+        clients.append(Client())
+        keepalive.add(clients[-1])
+        while now < number / 100:
+            now += timer.run()
+    pinged, most = 0, 0
+    while pinged < len(clients):
+        timer.run()
+        before, pinged = pinged, sum(not client.calls.empty() for client in clients)
+        most = max(most, pinged - before)
+    assert most <= 12
