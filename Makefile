@@ -28,7 +28,7 @@ IMAGE ?= debian:trixie
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-gateways test-quiet test-clients test-container test-deploy coverage chaos abuse bench bench-quick bench-parts bench-compare lint docs format lock tools clean audit pin
+.PHONY: help run test test-gateways test-quiet test-clients test-container test-deploy coverage chaos abuse bench bench-quick bench-parts bench-compare bench-cluster lint docs format lock tools clean audit pin
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 23
@@ -87,8 +87,11 @@ bench-parts: $(VENV)/.installed-dev tools ## Measure the Python and the Redis pa
 bench-compare: $(VENV)/.installed tools ## Compare the speed with that of BASE (a revision or a folder), alternating; some minutes.
 	$(BIN)/python -m tests.bench.compare $(BASE) $(ARGS)
 
+bench-cluster: $(VENV)/.installed-dev tools ## Measure the cost of a delivery over Redis Clusters of 1 to 6 masters, and 10 to 20,000 rooms; ten minutes.
+	$(BIN)/python -m tests.bench.cluster $(ARGS)
+
 # The peers install themselves; a peer whose tools are missing is left out of the results.
-bench bench-quick bench-compare: TOOLS := redis-server:redis-server cc:build-essential
+bench bench-quick bench-compare bench-cluster: TOOLS := redis-server:redis-server cc:build-essential
 
 test-quiet: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the tests that judge times, one after the other, on a machine that does nothing else.
 	$(BIN)/python -m pytest -m quiet $(ARGS)

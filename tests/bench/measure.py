@@ -69,7 +69,7 @@ def whole(figures: Figures) -> Figures:
 
 def steady(system: System, shape: Shape, pace: Pace) -> Figures:
     """An open loop at a fixed rate; `cpu_net` is `cpu` without the cost of the silent crowd (pings)."""
-    with serving(system) as server, Load(server, shape, generator=shape.generator) as load:
+    with serving(system) as server, Load(server.target, shape, generator=shape.generator) as load:
         load.connected()
         time.sleep(SETTLE + load.crowd / CROWD_SETTLES)
         silent = cpu_seconds(server.roots)
@@ -87,7 +87,7 @@ def flood(system: System, shape: Shape, pace: Pace) -> Figures:
     A system that does not fill its core gets more messages in flight, so that its deliveries a second are those at
     saturation. The cost of a delivery is always taken at the level that all systems have in common.
     """
-    with serving(system) as server, Load(server, shape) as load:
+    with serving(system) as server, Load(server.target, shape) as load:
         load.connected()
         time.sleep(SETTLE + load.crowd / CROWD_SETTLES)
         figures = whole(under_load(server, load, f"flood {shape.level:g}", pace))
@@ -116,12 +116,12 @@ def idle(system: System, shape: Shape, pace: Pace) -> Figures:
     """The cost of connecting, and of connections that do nothing."""
     with serving(system) as server:
         # The first handshake loads code and fills caches, which is no cost of a connection.
-        with Load(server, replace(shape, rooms=1), first=shape.rooms) as load:
+        with Load(server.target, replace(shape, rooms=1), first=shape.rooms) as load:
             load.connected()
         time.sleep(pace.warmup)
         alone = redis_rate(server, pace.idle)
         size, redis_size, cpu = memory(server.root), memory(server.redis_root), cpu_seconds(server.roots)
-        with Load(server, shape) as load:
+        with Load(server.target, shape) as load:
             ready = load.connected()
             cpu = cpu_seconds(server.roots) - cpu
             time.sleep(pace.warmup)
@@ -152,10 +152,10 @@ def calls(system: System, shape: Shape, pace: Pace) -> Figures:
     """The cost of whole calls: the handshakes, the messages by which a client joins, and the others."""
     with serving(system) as server:
         # As for idle connections.
-        with Load(server, replace(shape, rooms=1), first=shape.rooms) as load:
+        with Load(server.target, replace(shape, rooms=1), first=shape.rooms) as load:
             load.connected()
         cpu = cpu_seconds(server.roots)
-        with Load(server, shape) as load:
+        with Load(server.target, shape) as load:
             load.connected()
             duration = shape.rooms * CALL_MESSAGES / shape.level
             said = under_load(server, load, f"steady {shape.level:g}", replace(pace, seconds=duration, warmup=0))
@@ -177,9 +177,9 @@ def redis_rate(server: Server, seconds: float) -> float:
 
 def storm(system: System, shape: Shape, pace: Pace) -> Figures:
     """All connections drop and reconnect at once; the latency of other rooms meanwhile is the result."""
-    with serving(system) as server, Load(server, shape, connecting=LISTENERS) as crowd:
+    with serving(system) as server, Load(server.target, shape, connecting=LISTENERS) as crowd:
         took = crowd.connected()["seconds"]
-        with Load(server, TALKERS, first=TALKERS_FIRST) as talkers:
+        with Load(server.target, TALKERS, first=TALKERS_FIRST) as talkers:
             talkers.connected()
             time.sleep(pace.warmup)
             size = memory(server.root)

@@ -9,15 +9,17 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.bench.install import BENCH, BUILD, LOAD
 from tests.bench.shapes import Shape
+from tests.bench.speak import Dialect
 from tests.bench.systems import Place, System
 from tests.ports import free_port
 
-__all__ = ["GENERATORS", "Broken", "Load", "Server", "serving"]
+__all__ = ["GENERATORS", "Broken", "Load", "Server", "Target", "serving"]
 
 SERVER_CORE, LOAD_CORE = 0, 1
 START, STOP, QUIET = 60.0, 15.0, 300.0
@@ -70,6 +72,19 @@ def wait_for(process: subprocess.Popen[str], port: int, name: str) -> None:
     raise Broken(f"{name} did not start")
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The ports of servers, the protocol of their clients, and a folder for logs.
+
+    The members of a room connect to the ports in turn. With `yields`, several generators share a core.
+    """
+
+    ports: Sequence[int]
+    dialect: Dialect
+    folder: Path
+    yields: bool = False
+
+
 class Server:
     """A running system and its Redis."""
 
@@ -85,6 +100,11 @@ class Server:
     def roots(self) -> list[int]:
         """The root processes whose CPU time counts: the server, and Redis if the system uses it."""
         return [self.root, self.redis_root] if self.system.redis else [self.root]
+
+    @property
+    def target(self) -> Target:
+        """The server, as the load generator needs to know it."""
+        return Target([self.place.port], self.system.dialect, self.place.folder)
 
     def check(self) -> None:
         """Raise `Broken` if the server has ended by itself: its cost is unknown then."""
@@ -121,21 +141,21 @@ class Load:
     """One load generator with its crowd of connections."""
 
     def __init__(
-        self, server: Server, shape: Shape, *, first: int = 0, connecting: int = 64, generator: str = "load.c"
+        self, target: Target, shape: Shape, *, first: int = 0, connecting: int = 64, generator: str = "load.c"
     ) -> None:
         options = {
-            "port": server.place.port,
+            "port": ",".join(map(str, target.ports)),
             "rooms": shape.rooms,
             "members": shape.members,
             "size": shape.size,
             "first": first,
-            "connecting": 1 if server.system.dialect.in_turn else connecting,
+            "connecting": 1 if target.dialect.in_turn else connecting,
         }
         command = [*GENERATORS[generator], *(f"--{name}={value}" for name, value in options.items())]
         self.process = spawn(
-            [*command, *server.system.dialect.arguments()],
+            [*command, *target.dialect.arguments(), *["--yield"] * target.yields],
             LOAD_CORE,
-            server.place.folder / "load.log",
+            target.folder / "load.log",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

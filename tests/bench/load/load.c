@@ -3,9 +3,11 @@
 //
 // Events are JSON lines on standard output, commands are lines on standard input:
 //   flood SECONDS WARMUP WINDOW   closed loop, WINDOW messages in flight per room, senders take turns
+//   cycle SECONDS WARMUP COUNT    closed loop, COUNT messages in flight in all rooms together, which take turns
 //   steady SECONDS WARMUP RATE    open loop, RATE messages a second in all; latency counts from when a send was due
 //   storm                         drop every connection and make it anew, all at once
 //   quit                          as does the end of standard input
+// With several ports, the members of a room connect to them in turn. With --yield, several generators share a core.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,6 +15,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -24,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_STEPS = 16, MAX_HEADERS = 16, READ = 1 << 20, MARK = 21, EVENTS = 1024, SUB = 64, POWERS = 40 };
+enum { MAX_STEPS = 16, MAX_HEADERS = 16, READ = 1 << 20, MARK = 21, EVENTS = 1024, SUB = 64, POWERS = 40, MAX_PORTS = 16 };
 static const uint8_t MASK[4] = {0x37, 0xfa, 0x21, 0x3d};
 static const uint64_t SECOND = 1000000000;
 
@@ -56,8 +59,8 @@ typedef struct {
 
 static struct {
   const char *host, *path, *publish, *post, *headers[MAX_HEADERS], *received, *answer;
-  int port, rooms, members, first, connecting, size, header_count, step_count;
-  bool echo;
+  int ports[MAX_PORTS], port_count, rooms, members, first, connecting, size, header_count, step_count;
+  bool echo, yields;
   Step steps[MAX_STEPS];
 } options = {.host = "127.0.0.1", .path = "/", .rooms = 1, .members = 2, .connecting = 64, .size = 400};
 
@@ -72,7 +75,7 @@ static bool measuring;
 static uint64_t begins, ends, deadline, interval, due, window_start, messages, deliveries, busy, busy_before;
 static uint64_t histogram[POWERS * SUB], recorded;
 static int window, turn;
-static bool stormy;
+static bool stormy, cycling;
 
 static uint64_t now(void) {
   struct timespec time;
@@ -87,7 +90,7 @@ static void stop(const char *what) {
 
 static void complain(const char *what, const char *detail) {
   static int complaints;
-  if (complaints++ < 5) fprintf(stderr, "load: %s: %.200s\n", what, detail);
+  if (complaints++ < 5) fprintf(stderr, "load: %s: %.600s\n", what, detail);
 }
 
 // Latencies in nanoseconds, in buckets of 1/64 of their power of two.
@@ -237,12 +240,16 @@ static void send_frame(Client *client, int opcode, const char *payload, size_t l
   write_out(client, (char *)frame, head + length);
 }
 
+static int port_of(const Client *client) {
+  return options.ports[(client->room + client->member) % options.port_count];
+}
+
 static void open_connection(Client *client) {
   client->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
   if (client->fd < 0) stop("socket");
   int on = 1;
   setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port)};
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port_of(client))};
   inet_pton(AF_INET, options.host, &address.sin_addr);
   client->state = CONNECTING;
   client->step = 0;
@@ -273,7 +280,7 @@ static void upgrade(Client *client) {
   char *request = scratch;
   size_t length = (size_t)sprintf(request, "GET ");
   length += expand(request + length, options.path, client, 0);
-  length += (size_t)sprintf(request + length, " HTTP/1.1\r\nHost: %s:%d\r\n%s", options.host, options.port,
+  length += (size_t)sprintf(request + length, " HTTP/1.1\r\nHost: %s:%d\r\n%s", options.host, port_of(client),
                             options.post ? "Accept: text/event-stream\r\n"
                                          : "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
                                            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
@@ -309,7 +316,7 @@ static void post_next(Client *client) {
   size_t length = (size_t)sprintf(scratch, "POST ");
   length += expand(scratch + length, options.post, client, 0);
   length += (size_t)sprintf(scratch + length, " HTTP/1.1\r\nHost: %s:%d\r\nContent-Length: %zu\r\n\r\n", options.host,
-                            options.port, size);
+                            port_of(client), size);
   memmove(scratch + length, body, size);
   write_out(client, scratch, length + size);
 }
@@ -349,6 +356,10 @@ static void send_message(int number, uint64_t mark) {
   send_frame(client, 1, scratch, expand(scratch, options.publish, client, mark));
 }
 
+static int next_room(void) {
+  return turn = (turn + 1) % options.rooms;
+}
+
 static void delivered(Client *client, const char *mark, uint64_t time) {
   uint64_t stamp = strtoull(mark + 1, NULL, 10);
   if (stamp < window_start) return;
@@ -359,7 +370,7 @@ static void delivered(Client *client, const char *mark, uint64_t time) {
     deliveries++;
     record(time > stamp ? time - stamp : 0);
   }
-  if (mode == FLOOD && room->received % expected == 0) send_message(client->room, now());
+  if (mode == FLOOD && room->received % expected == 0) send_message(cycling ? next_room() : client->room, now());
 }
 
 static void on_text(Client *client, const char *text, size_t length, uint64_t time) {
@@ -488,7 +499,7 @@ static void begin_load(double seconds, double warmup) {
   window_start = now();
   begins = window_start + (uint64_t)(warmup * 1e9);
   ends = begins + (uint64_t)(seconds * 1e9);
-  for (int i = 0; i < options.rooms; i++) rooms[i] = (Room){.heard = window_start};
+  for (int i = 0; i < options.rooms; i++) rooms[i] = (Room){.heard = window_start, .next = rooms[i].next};
   memset(histogram, 0, sizeof histogram);
   measuring = false;
   recorded = messages = deliveries = 0;
@@ -501,9 +512,15 @@ static void command(char *line) {
   if (!strcmp(name, "flood")) {
     begin_load(seconds, warmup);
     mode = FLOOD;
+    cycling = false;
     window = (int)number;
     for (int turns = 0; turns < window; turns++)
       for (int room = 0; room < options.rooms; room++) send_message(room, now());
+  } else if (!strcmp(name, "cycle")) {
+    begin_load(seconds, warmup);
+    mode = FLOOD;
+    cycling = true;
+    for (int count = 0; count < (int)number; count++) send_message(next_room(), now());
   } else if (!strcmp(name, "steady")) {
     begin_load(seconds, warmup);
     mode = STEADY;
@@ -554,8 +571,8 @@ static void advance(uint64_t time) {
     }
   }
   if (mode == STEADY)
-    for (; due <= time; due += interval) send_message(turn = (turn + 1) % options.rooms, due);
-  if (mode == FLOOD && time - checked > SECOND) {
+    for (; due <= time; due += interval) send_message(next_room(), due);
+  if (mode == FLOOD && !cycling && time - checked > SECOND) {
     checked = time;
     wake_silent_rooms(time);
   }
@@ -581,6 +598,7 @@ static void advance(uint64_t time) {
 
 // A few microseconds in which the core's other hyperthread, which may be the server's, has it to itself.
 static void rest(void) {
+  if (options.yields) sched_yield();
 #if defined(__x86_64__)
   for (int i = 0; i < 64; i++) __builtin_ia32_pause();
 #endif
@@ -608,17 +626,23 @@ static void poll_once(void) {
   if (count > 0) busy += now() - began;
 }
 
+static void add_ports(char *list) {
+  for (char *port = strtok(list, ","); port && options.port_count < MAX_PORTS; port = strtok(NULL, ","))
+    options.ports[options.port_count++] = atoi(port);
+}
+
 static void set(int option, char *value) {
   char *equals = strchr(value ? value : "", '=');
   switch (option) {
     case 'h': options.host = value; break;
-    case 'p': options.port = atoi(value); break;
+    case 'p': add_ports(value); break;
     case 'r': options.rooms = atoi(value); break;
     case 'm': options.members = atoi(value); break;
     case 'f': options.first = atoi(value); break;
     case 'c': options.connecting = atoi(value); break;
     case 's': options.size = atoi(value); break;
     case 'e': options.echo = true; break;
+    case 'y': options.yields = true; break;
     case 'P': options.path = value; break;
     case 'H': options.headers[options.header_count++ % MAX_HEADERS] = value; break;
     case 'S': options.steps[options.step_count++ % MAX_STEPS] = (Step){false, value}; break;
@@ -639,10 +663,11 @@ static void read_options(int count, char **arguments) {
       {"host", 1, 0, 'h'},    {"port", 1, 0, 'p'},       {"rooms", 1, 0, 'r'}, {"members", 1, 0, 'm'},
       {"first", 1, 0, 'f'},   {"connecting", 1, 0, 'c'}, {"size", 1, 0, 's'},  {"echo", 0, 0, 'e'},
       {"path", 1, 0, 'P'},    {"header", 1, 0, 'H'},     {"send", 1, 0, 'S'},  {"await", 1, 0, 'A'},
-      {"publish", 1, 0, 'B'}, {"reply", 1, 0, 'R'},      {"post", 1, 0, 'O'},  {0, 0, 0, 0}};
+      {"publish", 1, 0, 'B'}, {"reply", 1, 0, 'R'},      {"post", 1, 0, 'O'},  {"yield", 0, 0, 'y'},
+      {0, 0, 0, 0}};
   int option;
   while ((option = getopt_long(count, arguments, "", known, NULL)) != -1) set(option, optarg);
-  if (!options.port || !options.publish) {
+  if (!options.port_count || !options.publish) {
     fputs("load: --port and --publish are needed\n", stderr);
     exit(2);
   }

@@ -77,14 +77,18 @@ def read_topology(shards: Any, info: Any, asked: Address, addresses: AddressMap)
                 if not all(0 <= first <= last < SLOTS for first, last in ranges):
                     raise ValueError("a slot that does not exist")
                 found.append(Shard(addresses.place_of(masters[0], asked), ranges))
-        return Topology(_epoch(info), tuple(found), tuple(nodes[:_MOST_NODES]))
+        return Topology(read_epoch(info), tuple(found), tuple(nodes[:_MOST_NODES]))
     except (TypeError, KeyError, AttributeError, IndexError, UnicodeError) as error:
         raise ValueError("the answer is no topology of a cluster") from error
 
 
-def _epoch(info: bytes) -> int:
-    fields = dict(line.split(b":", 1) for line in info.splitlines() if b":" in line)
-    return int(fields[b"cluster_current_epoch"])
+def read_epoch(info: Any) -> int:
+    """Return the epoch in an answer to CLUSTER INFO; raises ValueError for anything else."""
+    try:
+        fields = dict(line.split(b":", 1) for line in info.splitlines() if b":" in line)
+        return int(fields[b"cluster_current_epoch"])
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError("the answer is no state of a cluster") from error
 
 
 class Owners:

@@ -21,8 +21,10 @@ class Master:
         shards = [shard([0, 16_383], node(1, host=owner.encode()))] if owner else []
         self.answers: dict[str, Any] = {"SHARDS": shards, "INFO": b"cluster_current_epoch:%d" % epoch}
         self.fails, self.silent = fails, silent
+        self.asked: list[str] = []
 
     async def call(self, *command: str) -> Any:
+        self.asked.append(command[1])
         if self.silent:
             await asyncio.sleep(60)
         if self.fails:
@@ -56,6 +58,32 @@ async def test_one_old_answer_does_not_replace_the_known_topology(monkeypatch: p
     assert found is None
     found, _ = await find(Master(4, "a"), Master(4, "a"), Master(5, "b", fails=True), known=three)
     assert found is not None
+
+
+async def test_of_many_nodes_a_few_of_the_newest_are_asked_for_the_shards_in_turn() -> None:
+    masters = [Master(4, f"old{number}") for number in range(4)] + [Master(5, f"new{number}") for number in range(6)]
+    nodes: Any = masters
+    one, known = search(), None
+    for _ in range(8):
+        known = await one(nodes, known)
+        assert known is not None
+        assert (known.epoch, known.shards[0].address[0][:3]) == (5, "new")
+    assert [master.asked.count("INFO") >= 8 for master in masters] == [True] * 10
+    shards = {master.address[0]: master.asked.count("SHARDS") for master in masters}
+    assert sum(shards.values()) == 8 * 3
+    assert [shards[f"old{number}"] for number in range(4)] == [0] * 4
+    assert min(shards[f"new{number}"] for number in range(6)) >= 2
+
+
+async def test_in_a_large_cluster_few_old_answers_do_not_replace_the_known_topology() -> None:
+    masters = [Master(4, "a"), Master(4, "a"), Master(4, "a"), Master(4, "a"), *[Master(5, "b", fails=True)] * 5]
+    known, _ = await find(Master(5, "b"))
+    assert known is not None
+    nine = Topology(5, known.shards * 9, known.nodes)
+    assert (await find(*masters, known=nine))[0] is None
+    found, _ = await find(*masters, Master(4, "a"), known=nine)
+    assert found is not None
+    assert found.epoch == 4
 
 
 async def test_nodes_of_the_url_are_dialed_while_no_connection_is_open(server: ScriptedRedis) -> None:
