@@ -21,6 +21,8 @@ _NODE_TIMEOUT: Final = 2000
 class Node(RedisServer):
     """One node of a cluster."""
 
+    KIND = "cluster"
+
     def __init__(self, *, persistent: bool = False) -> None:
         self.bus_port = free_port()
         options = {

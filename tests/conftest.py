@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
+from tests import redis_user
 from tests.clusters import Cluster
 from tests.fleet import Client, RedisServer, Relay
 from tests.sentinels import SentinelSet
@@ -129,7 +130,8 @@ def own_redis() -> Iterator[RedisServer]:
 
 
 def new_prefix() -> str:
-    return f"test{next(_numbers)}-{time.time_ns() % 10**9}"
+    """A key prefix for one test, within that of the relay's user."""
+    return f"{redis_user.PREFIX}:test{next(_numbers)}-{time.time_ns() % 10**9}"
 
 
 @pytest.fixture

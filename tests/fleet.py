@@ -69,11 +69,13 @@ async def eventually(condition: Callable[[], Any], timeout: float = 10) -> Any:
 class RedisServer:
     """A redis-server process. A `persistent` one keeps its data when it is killed and started again.
 
-    `url` is for the relay: its user may send the commands that deployments allow it, and those by which tests look.
-    `client` may do everything.
+    `url` is for the relay: its user has the commands, keys and channels that deployments allow it. `client` may do
+    everything.
     `config` is a configuration file; its port, its folder and its users do not count. `options` are further ones of
     redis-server.
     """
+
+    KIND: redis_user.Kind = "one"
 
     def __init__(
         self,
@@ -95,10 +97,9 @@ class RedisServer:
         # With `everysec`, Redis delays a write for up to two seconds while the disk is busy; SIGKILL would lose it.
         kept = ["--appendonly", "yes", "--appendfsync", "no"] if self._persistent else ["--appendonly", "no"]
         base = [self._own_config(self._config)] if self._config else ["--save", "", *kept]
-        user = ["--user", redis_user.NAME, *redis_user.rules(*redis_user.OF_TESTS)]
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", self._directory]
         follows = ["--replicaof", f"127.0.0.1 {master.port}"] if master else []
-        command = [require("redis-server"), *base, *options, *self._options, *follows, *user]
+        command = [require("redis-server"), *base, *options, *self._options, *follows, *redis_user.options(self.KIND)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while True:

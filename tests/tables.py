@@ -200,7 +200,15 @@ def bounds() -> Iterator[str]:
 
 def redis_commands() -> Iterator[str]:
     """The commands of the relay's user of Redis."""
-    yield from textwrap.wrap("`" + " ".join(redis_user.allowed()) + "`", 120, break_on_hyphens=False)
+    any_redis, one, cluster = map(redis_user.listed, redis_user.LISTS)
+    for title, listed in (
+        ("Any Redis", any_redis),
+        ("Also one Redis, and a master with replicas", one),
+        ("Also the nodes of a Redis Cluster", cluster),
+        ("Sentinels, for the user that asks them", redis_user.OF_SENTINELS),
+    ):
+        text = f"- {title}: `{' '.join(listed)}`"
+        yield from textwrap.wrap(text, 120, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def redis_errors() -> Iterator[str]:

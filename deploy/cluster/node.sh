@@ -10,6 +10,8 @@ umask 077
 # a replica refuses writes, so that a failover loses none that a client was told of.
 cat > "$DATA/set.conf" <<END
 include $BASE
+# In place of the file that redis.conf names: workers need other commands here.
+aclfile $SECRETS/cluster.acl
 cluster-enabled yes
 cluster-config-file $DATA/nodes.conf
 cluster-node-timeout 5000

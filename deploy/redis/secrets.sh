@@ -6,19 +6,22 @@
 # when it first starts, so that one stays.
 set -eu
 
-# All that workers send, by themselves and in scripts; nothing else is allowed to them. The last lines are of workers of the
-# version before, of redis-py, and of the health check. Tests compare this list with the code, and use it.
-COMMANDS="asking cluster|info cluster|shards del evalsha exists getrange hdel hexists hget hgetall hincrby hlen hscan hset hvals incrby info \
-lindex llen lpop lrange lset ltrim pexpire publish rpush sadd scard script|load set spublish srem sscan ssubscribe subscribe sunsubscribe time unlink unsubscribe wait \
+# All that workers send, by themselves and in scripts; nothing else is allowed to them. Tests compare these lists with the
+# code, and run workers with them. First the commands for any Redis. Then those that also go to one Redis, or to a master
+# with replicas; the last three are of workers of the version before. Then those that also go to the nodes of a cluster,
+# which may be unknown to older servers.
+COMMANDS="del evalsha exists getrange hdel hexists hget hgetall hincrby hlen hscan hset hvals incrby info \
+lindex llen lpop lrange lset ltrim pexpire rpush sadd scard script|load set srem sscan time unlink wait \
 xadd xdel xlen xrange xtrim zadd zcard zlexcount zmscore zrange zrangebylex zrangebyscore zrank zrem zremrangebyrank zscore \
-get hrandfield smembers \
-client|setname ping select"
+client|setname ping"
+COMMANDS_OF_ONE="publish subscribe unsubscribe select get hrandfield smembers"
+COMMANDS_OF_CLUSTER="asking cluster|info cluster|shards spublish ssubscribe sunsubscribe"
 
 REDIS=10002 RELAY=10001 GRAFANA=472 TURN=10003
 cd /run/relay
 # In variants with several Redis, the folders of the others are at /data-2, /data-3 and so on.
 chown "$REDIS:$RELAY" /data*
-[ "${1:-}" = new ] && rm -f redis.acl redis_password operator_password replica_password sentinel_password cluster_password admin_token fleet_secret turn_secret
+[ "${1:-}" = new ] && rm -f redis.acl cluster.acl redis_password operator_password replica_password sentinel_password cluster_password admin_token fleet_secret turn_secret
 
 random() { head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }
 hash() { printf %s "$1" | sha256sum | cut -d ' ' -f 1; }
@@ -64,12 +67,17 @@ fi
 # The user relay is limited to the relay's keys, channels and commands. The user operator may do everything. The default user
 # is off, so no client can log in as it; but Redis itself acts as that user when it loads its file, and would skip transactions
 # if that user had no rights.
-# Last: this file marks that the passwords of Redis exist.
-keep redis.acl 0400 "$REDIS:$REDIS" <<END
+users() { # COMMANDS
+    cat <<END
 user default off resetpass ~* &* +@all
-user relay on #$relay ~relay:* &relay:* -@all$(printf ' +%s' $COMMANDS)
+user relay on #$relay ~relay:* resetchannels &relay:* -@all$(printf ' +%s' $1)
 user operator on #$operator ~* &* +@all
 user replica on #$(hash_in replica_password) -@all +psync +replconf +ping
 user sentinel on #$(hash_in sentinel_password) &* -@all +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill
 user cluster on #$(hash_in cluster_password) -@all +cluster|addslotsrange +cluster|info +cluster|meet +cluster|myid +cluster|nodes +cluster|replicate
 END
+}
+# For the nodes of a cluster, in place of the file below.
+users "$COMMANDS $COMMANDS_OF_CLUSTER" | keep cluster.acl 0400 "$REDIS:$REDIS"
+# Last: this file marks that the passwords of Redis exist.
+users "$COMMANDS $COMMANDS_OF_ONE" | keep redis.acl 0400 "$REDIS:$REDIS"

@@ -134,7 +134,9 @@ async def test_a_crashed_tab_gets_its_peer_id_back_at_once(open_tab: OpenTab, si
 async def test_a_crashed_tab_without_locks_waits_until_its_former_membership_has_ended(
     open_tab: OpenTab, site: str, redis_server: RedisServer
 ) -> None:
-    relay = Relay(redis_url=redis_server.url, redis_prefix=f"crashed{os.getpid()}", **PATIENT | {"reconnect_grace": 3})
+    relay = Relay(
+        redis_url=redis_server.url, redis_prefix=f"relay:crashed{os.getpid()}", **PATIENT | {"reconnect_grace": 3}
+    )
     try:
         await relay.ready()
         async with Network(relay.port) as network:

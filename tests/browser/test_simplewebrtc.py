@@ -49,7 +49,7 @@ async def turn_fleet(redis_server: RedisServer) -> AsyncIterator[Fleet]:
 async def victims(redis_server: RedisServer) -> AsyncIterator[tuple[Relay, Relay]]:
     """Two workers of a test, of which it kills one; a dead worker's members are soon taken over."""
     timings = PATIENT | {"worker_lease": 6, "reconnect_grace": 2}
-    relays = [Relay(redis_url=redis_server.url, redis_prefix="simplewebrtc-victims", **timings) for _ in range(2)]
+    relays = [Relay(redis_url=redis_server.url, redis_prefix="relay:simplewebrtc-victims", **timings) for _ in range(2)]
     try:
         for relay in relays:
             await relay.ready()

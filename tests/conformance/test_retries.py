@@ -114,7 +114,7 @@ class Cutter:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def workers(redis_server: RedisServer) -> AsyncIterator[tuple[Relay, Relay]]:
-    relays = [Relay(redis_url=redis_server.url, redis_prefix="retries", reconnect_grace=30) for _ in range(2)]
+    relays = [Relay(redis_url=redis_server.url, redis_prefix="relay:retries", reconnect_grace=30) for _ in range(2)]
     yield await relays[0].ready(), await relays[1].ready()
     for relay in relays:
         relay.close()

@@ -28,7 +28,7 @@ DATA = {"sender": "31337", "channel": "c", "message": {"sdp": "v=0\r\no=-", "sno
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def workers(redis_server: RedisServer) -> AsyncIterator[tuple[Relay, Relay]]:
-    relays = [Relay(redis_url=redis_server.url, redis_prefix="socketio", reconnect_grace=5.0) for _ in range(2)]
+    relays = [Relay(redis_url=redis_server.url, redis_prefix="relay:socketio", reconnect_grace=5.0) for _ in range(2)]
     yield await relays[0].ready(), await relays[1].ready()
     for relay in relays:
         relay.close()
@@ -278,7 +278,11 @@ async def test_a_client_that_missed_more_than_the_history_has_is_not_recovered(
 ) -> None:
     with closing(
         Relay(
-            redis_url=redis_server.url, redis_prefix="forgetful", reconnect_grace=30, worker_lease=30, history_size=10
+            redis_url=redis_server.url,
+            redis_prefix="relay:forgetful",
+            reconnect_grace=30,
+            worker_lease=30,
+            history_size=10,
         )
     ) as relay:
         await relay.ready()

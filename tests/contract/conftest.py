@@ -1,7 +1,6 @@
 """One suite per seam, over memory, fakeredis, a real redis-server, a master behind sentinels, and a real cluster."""
 
 import asyncio
-import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -71,6 +70,8 @@ from relay.model.commands import Publish
 from relay.model.errors import RelayError
 from relay.model.events import Delivery
 from relay.model.publication import Publication
+from tests import redis_user
+from tests.conftest import new_prefix
 
 LOG = HistorySettings(size=50, ttl=30, replay_bytes=100_000, repeat_keys=200)
 ROOMS = RoomSettings(members=5, places=2, roster=3, state_ttl=60, history=LOG)
@@ -208,10 +209,7 @@ _URLS = {"fakeredis": "fake_redis_url", "redis": "redis_url", "sentinel": "senti
 @pytest.fixture(params=["memory", *_URLS])
 def backend(request: pytest.FixtureRequest) -> str:
     """The URL of a Redis or a cluster, or "" for memory."""
-    return "" if request.param == "memory" else str(request.getfixturevalue(_URLS[request.param]))
-
-
-_numbers = itertools.count()
+    return "" if request.param == "memory" else redis_user.looking(request.getfixturevalue(_URLS[request.param]))
 
 
 TIMEOUT = 10
@@ -227,7 +225,7 @@ async def make_worker(backend: str) -> AsyncIterator[MakeWorker]:
     shared_checkpoints = MemoryCheckpoints(time.monotonic)
     shared_waiting = MemoryWaitingMessages(time.monotonic)
     shared_channels = MemoryRecentChannels(ttl=LOG.ttl, clock=time.monotonic)
-    prefix, dropped = f"contract{next(_numbers)}-{time.time_ns()}", list[int]()
+    prefix, dropped = new_prefix(), list[int]()
     async with AsyncExitStack() as stack:
 
         async def make(

@@ -1,7 +1,6 @@
 """The contract of `DeliveredPositions` for every backend, and clients without a cursor whose worker is killed."""
 
 import asyncio
-import time
 
 import pytest
 from msgspec import structs
@@ -16,6 +15,7 @@ from relay.rooms.claim import Claim
 from relay.rooms.connection import Transfer
 from relay.rooms.member import Member
 from relay.rooms.worker import Worker
+from tests.conftest import new_prefix
 from tests.contract.conftest import FakeWorker, MakeWorker
 from tests.fleet import RedisServer
 from tests.unit.rooms.world import FakeConnection
@@ -146,7 +146,7 @@ async def heard(member: Member, numbers: list[int]) -> None:
 
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
-    return Settings(redis_url=redis_url, redis_prefix=f"positions{time.time_ns()}", worker_lease=1, reconnect_grace=10)
+    return Settings(redis_url=redis_url, redis_prefix=new_prefix(), worker_lease=1, reconnect_grace=10)
 
 
 async def test_after_a_killed_worker_a_client_gets_the_events_that_it_may_lack(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from relay.rooms.claim import Claim
 from relay.rooms.composition import WorkerBasis, WorkerParts, compose
 from relay.rooms.heartbeat import beat_interval
 from relay.rooms.member import Member
+from tests.conftest import new_prefix
 from tests.unit.rooms.world import FakeConnection
 
 ROOMS = 500
@@ -59,9 +60,7 @@ async def test_own_departures_and_the_lease_do_not_wait_for_a_takeover(redis_url
 
     A worker whose heartbeat awaits the takeover never gets past the first batch.
     """
-    settings = Settings(
-        redis_url=redis_url, redis_prefix=f"takeover{time.time_ns()}", worker_lease=LEASE, reconnect_grace=GRACE
-    )
+    settings = Settings(redis_url=redis_url, redis_prefix=new_prefix(), worker_lease=LEASE, reconnect_grace=GRACE)
     await leave_members_of_a_dead_worker(settings)
     metrics, beats, adopted = Metrics(), 0, 0
     watcher = Member(FakeConnection(), NativeCodec(), "own", "watcher", presence=True)

@@ -23,7 +23,7 @@ AUTHORISED = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def redis_options(redis_url: str) -> list[str]:
-    return ["--redis-url", redis_url, "--redis-prefix", f"t{secrets.token_hex(4)}"]
+    return ["--redis-url", redis_url, "--redis-prefix", f"relay:t{secrets.token_hex(4)}"]
 
 
 @pytest.fixture(scope="module", params=["memory", "redis", "fleet"])

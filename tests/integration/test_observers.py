@@ -176,7 +176,7 @@ async def test_an_observer_gets_the_events_that_its_worker_missed_also_in_a_room
 async def test_observers_keep_no_room_alive_and_see_it_begin_anew(
     start: MakeRelay, enter: MakeClient, own_redis
 ) -> None:
-    relay = await start(redis_url=own_redis.url, redis_prefix="p", room_state_ttl=2)
+    relay = await start(redis_url=own_redis.url, redis_prefix="relay:p", room_state_ttl=2)
     observer = await enter(relay, "/rooms/room?observe=all", **TOKEN)
     redis = own_redis.client
     assert redis.keys("p:{room}*") == [b"p:{room}:watched"]
@@ -192,7 +192,7 @@ async def test_observers_keep_no_room_alive_and_see_it_begin_anew(
 async def test_no_ghost_is_left_when_redis_loses_its_data_and_a_worker_dies(
     start: MakeRelay, enter: MakeClient, own_redis
 ) -> None:
-    settings = {"redis_url": own_redis.url, "redis_prefix": "p"}
+    settings = {"redis_url": own_redis.url, "redis_prefix": "relay:p"}
     survivor, killed = await start(**settings), await start(**settings)
     ghost = await enter(killed, "/rooms/room?peer=ghost")
     observer = await enter(survivor, "/rooms/room?observe=presence", **TOKEN)

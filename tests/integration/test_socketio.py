@@ -29,7 +29,7 @@ _numbers = itertools.count()
 @pytest.fixture(scope="module")
 def couple(redis_server: RedisServer) -> Iterator[tuple[Relay, Relay]]:
     """Two workers that no test of this module stops or changes."""
-    relays = [Relay(redis_url=redis_server.url, redis_prefix="socketio-faults") for _ in range(2)]
+    relays = [Relay(redis_url=redis_server.url, redis_prefix="relay:socketio-faults") for _ in range(2)]
     for relay in relays:
         asyncio.run(relay.ready())
     yield relays[0], relays[1]

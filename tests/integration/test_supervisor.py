@@ -259,7 +259,15 @@ def _quietly(condition: Callable[[], bool]) -> bool:
 @contextmanager
 def fleet(redis_url: str, temporary: Path, *options: str) -> Iterator[Fleet]:
     command = [sys.executable, "-m", "relay", "serve", "--port", "0", "--workers", "2", "--redis-url", redis_url]
-    command += ["--redis-prefix", f"t{secrets.token_hex(4)}", "--probe-timeout", "0.3", "--worker-lease", "1", *options]
+    command += [
+        "--redis-prefix",
+        f"relay:t{secrets.token_hex(4)}",
+        "--probe-timeout",
+        "0.3",
+        "--worker-lease",
+        "1",
+        *options,
+    ]
     environment = {name: text for name, text in os.environ.items() if not name.startswith("RELAY_")}
     environment["TMPDIR"] = str(temporary)
     with subprocess.Popen(
@@ -339,7 +347,7 @@ def test_metrics_speak_for_all_workers(redis_url: str, tmp_path: Path) -> None:
 
 
 def test_rooms_command_lists_the_rooms_of_all_workers(redis_url: str, tmp_path: Path) -> None:
-    prefix = f"t{secrets.token_hex(4)}"
+    prefix = f"relay:t{secrets.token_hex(4)}"
     command = [sys.executable, "-m", "relay", "rooms", "--redis-url", redis_url, "--redis-prefix", prefix]
     with fleet(redis_url, tmp_path, "--redis-prefix", prefix) as one:
         assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == ""

@@ -404,7 +404,8 @@ def test_every_engine_asks_for_readiness_and_liveness() -> None:
 # Secrets.
 
 SECRETS = {
-    "redis.acl", "redis_password", "operator_password", "replica_password", "sentinel_password", "cluster_password",
+    "redis.acl", "cluster.acl", "redis_password", "operator_password", "replica_password", "sentinel_password",
+    "cluster_password",
     "admin_token", "fleet_secret", "turn_secret", "grafana_password",
 }  # fmt: skip
 
@@ -428,7 +429,7 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     made = make_secrets(tmp_path)
     assert set(made) == SECRETS
     assert make_secrets(tmp_path) == made
-    assert {len(text) for name, text in made.items() if name != "redis.acl"} == {64}
+    assert {len(text) for name, text in made.items() if not name.endswith(".acl")} == {64}
     settings = load({}, COMPOSE["services"]["worker"]["environment"], lambda path: made[Path(path).name]).settings
     assert settings.fleet_secret == made["fleet_secret"]
     assert settings.admin_token == made["admin_token"]
@@ -458,9 +459,27 @@ def test_a_volume_of_an_older_version_gets_the_rules_of_this_one(tmp_path: Path)
 
 
 def test_redis_allows_the_relay_the_commands_that_its_code_sends() -> None:
-    allowed = redis_user.allowed()
-    assert set(allowed) == redis_user.sent() | redis_user.OF_CONNECTIONS | redis_user.OF_EARLIER
-    assert len(allowed) == len(set(allowed))
+    also = {"one": redis_user.OF_DATABASES | redis_user.OF_EARLIER, "cluster": frozenset()}
+    for kind, more in also.items():
+        allowed = redis_user.allowed(kind)
+        assert set(allowed) == redis_user.sent(kind) | redis_user.OF_CONNECTIONS | more
+        assert len(allowed) == len(set(allowed))
+
+
+def test_sentinels_allow_workers_the_commands_that_their_code_sends() -> None:
+    script = (DEPLOY / "sentinel" / "sentinel.sh").read_text()
+    (allowed,) = re.findall(r"^user relay on nopass resetchannels -@all (.*)$", script, re.MULTILINE)
+    assert allowed.split() == [f"+{command}" for command in redis_user.OF_SENTINELS]
+
+
+@pytest.mark.parametrize(("file", "kind"), [("redis.acl", "one"), ("cluster.acl", "cluster")])
+def test_workers_of_the_tests_have_the_rules_of_the_deployment(
+    tmp_path: Path, file: str, kind: redis_user.Kind
+) -> None:
+    (line,) = [one for one in make_secrets(tmp_path)[file].splitlines() if one.startswith("user relay ")]
+    login = re.compile(r"^user relay on #[0-9a-f]{64} ")
+    assert login.match(line)
+    assert login.sub("", line).split(" ") == redis_user.rules(kind)[2:]
 
 
 def test_new_replaces_all_secrets_but_that_of_grafana(tmp_path: Path) -> None:
