@@ -28,7 +28,7 @@ IMAGE ?= debian:trixie
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-gateways test-quiet test-clients test-container test-deploy coverage chaos abuse bench bench-quick bench-parts bench-compare bench-cluster lint docs format lock tools clean audit pin
+.PHONY: help run test test-gateways test-redis test-quiet test-clients test-container test-deploy coverage chaos abuse bench bench-quick bench-parts bench-compare bench-cluster lint docs format lock tools clean audit pin
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 23
@@ -44,6 +44,17 @@ test-gateways: $(VENV)/.installed-dev tools $(PACKAGES) $(PYTHON_CLIENTS:=/.inst
 
 # The package of Kamailio's modules needs that of Kamailio.
 test-gateways: TOOLS += turnserver:coturn sipp:sip-tester prosody:prosody kamailio:kamailio-websocket-modules
+
+test-redis: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the tests about Redis with each of VERSIONS ("6.2 7.0 8.0 valkey-8"), which it downloads.
+	@for version in $(VERSIONS); do \
+		echo "== $$version"; programs=$$($(BIN)/python -m tests.redis_versions $$version) || exit; \
+		PATH="$$programs:$$PATH" $(PYTEST) -m "not quiet" -k "not memory and not fakeredis" $(OF_REDIS) $(ARGS) || exit; \
+	done
+
+VERSIONS ?= 6.2 7.0 8.0 valkey-8
+OF_REDIS := tests/contract $(addprefix tests/integration/test_,$(addsuffix .py,cluster cluster_replies databases \
+	durability epochs error_words forwarding lost_data outages presence protocol redis_memory redis_tls redis_user \
+	refusing_redis replay rules sentinel sentinel_scripts webhooks))
 
 test-clients: $(VENV)/.installed-dev ## Run the tests with clients in Go, Java, Rust and Python; the first run builds them, for some minutes.
 	@# Where a tool cannot be installed, pytest skips the clients that need it, and says so.

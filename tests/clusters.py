@@ -7,12 +7,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Self
 
+import pytest
 import redis
 
-from tests.fleet import RedisServer
+from tests.certificates import Certificates
+from tests.fleet import RedisServer, redis_version
 from tests.ports import free_port, release_port
 
 SLOTS: Final = 16_384
+
+OLDEST: Final = (7, 0)
+"""The first version of Redis whose clusters have sharded Redis channels."""
 
 _NODE_TIMEOUT: Final = 2000
 """Milliseconds without an answer after which a node takes another one for dead; a busy machine delays answers."""
@@ -23,9 +28,9 @@ class Node(RedisServer):
 
     KIND = "cluster"
 
-    def __init__(self, *, persistent: bool = False) -> None:
+    def __init__(self, *, persistent: bool = False, certificates: Certificates | None = None) -> None:
         self.bus_port = free_port()
-        options = {
+        options: dict[str, object] = {
             "cluster-enabled": "yes",
             "cluster-port": self.bus_port,
             "cluster-node-timeout": _NODE_TIMEOUT,
@@ -37,6 +42,8 @@ class Node(RedisServer):
             "cluster-allow-replica-migration": "no",
             "repl-diskless-sync-delay": 0,
         }
+        if certificates is not None:
+            options |= certificates.server_options() | {"tls-cluster": "yes"}
         super().__init__(persistent=persistent, options=options)
 
     @property
@@ -69,12 +76,25 @@ class Node(RedisServer):
 
 
 class Cluster:
-    """`masters`, and `replicas` with one for each master, or none; `url` is for the relay."""
+    """`masters`, and `replicas` with one for each master, or none; `url` is for the relay.
 
-    def __init__(self, masters: int = 3, *, replicas: bool = False, persistent: bool = False) -> None:
+    With `certificates`, all nodes use TLS.
+    """
+
+    def __init__(
+        self,
+        masters: int = 3,
+        *,
+        replicas: bool = False,
+        persistent: bool = False,
+        certificates: Certificates | None = None,
+    ) -> None:
         self._persistent = persistent
-        self.masters = [Node(persistent=persistent) for _ in range(masters)]
-        self.replicas = [Node(persistent=persistent) for _ in self.masters] if replicas else []
+        self._certificates = certificates
+        self.masters = [Node(persistent=persistent, certificates=certificates) for _ in range(masters)]
+        self.replicas = (
+            [Node(persistent=persistent, certificates=certificates) for _ in self.masters] if replicas else []
+        )
 
     @property
     def nodes(self) -> Sequence[Node]:
@@ -84,15 +104,23 @@ class Cluster:
     @property
     def url(self) -> str:
         """The URL of the relay's user."""
-        return self.url_by([one.port for one in self.masters])
+        return self.url_by([one.link_port for one in self.masters])
 
     def url_by(self, ports: Sequence[int]) -> str:
         """The URL of the relay's user, by way of nodes at these ports."""
         login = self.masters[0].url.partition("://")[2].rpartition("@")[0]
-        return f"redis+cluster://{login}@{','.join(f'127.0.0.1:{port}' for port in ports)}"
+        nodes = ",".join(f"127.0.0.1:{port}" for port in ports)
+        if self._certificates is None:
+            return f"redis+cluster://{login}@{nodes}"
+        return f"rediss+cluster://{login}@{nodes}?ssl_ca_certs={self._certificates.authority}"
 
     def start(self) -> Self:
-        """Start all nodes, and return when each of them knows the whole cluster."""
+        """Start all nodes, and return when each of them knows the whole cluster.
+
+        The test is skipped with a Redis that has no sharded Redis channels.
+        """
+        if redis_version() < OLDEST:
+            pytest.skip("the relay needs Redis 7.0 for a cluster")
         for node in self.nodes:
             node.start()
         for number, (node, (first, last)) in enumerate(zip(self.masters, shares(len(self.masters)), strict=True)):
@@ -121,7 +149,7 @@ class Cluster:
 
     def grow(self) -> Node:
         """Add a master without slots, and return it when all nodes know it."""
-        new = Node(persistent=self._persistent)
+        new = Node(persistent=self._persistent, certificates=self._certificates)
         new.start()
         self.masters.append(new)
         self._introduce_all()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import logging
@@ -54,6 +55,14 @@ def require(command: str) -> str:
     return path
 
 
+@functools.cache
+def redis_version() -> tuple[int, int]:
+    """The version of the redis-server that the tests run, the first one in PATH; Valkey counts as its own version."""
+    told = subprocess.run([require("redis-server"), "--version"], capture_output=True, text=True, check=True).stdout
+    major, minor = re.findall(r" v=(\d+)\.(\d+)", told)[0]
+    return int(major), int(minor)
+
+
 async def eventually(condition: Callable[[], Any], timeout: float = 10) -> Any:
     """Check a condition every 20 ms until it holds; return its result."""
     async with asyncio.timeout(timeout):
@@ -88,7 +97,9 @@ class RedisServer:
         self._options = [text for name, value in options.items() for text in (f"--{name}", str(value))]
         self._config = config
         self.port = free_port()
-        self.url = redis_user.url(self.port)
+        self.link_port = int(str(options.get("tls-port", self.port)))
+        """The port for replicas and sentinels, and for the relay: that with TLS, if the options have one."""
+        self.url = redis_user.url(self.link_port)
         self._directory = tempfile.mkdtemp(prefix="relay-redis-")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -98,7 +109,7 @@ class RedisServer:
         kept = ["--appendonly", "yes", "--appendfsync", "no"] if self._persistent else ["--appendonly", "no"]
         base = [self._own_config(self._config)] if self._config else ["--save", "", *kept]
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", self._directory]
-        follows = ["--replicaof", f"127.0.0.1 {master.port}"] if master else []
+        follows = ["--replicaof", f"127.0.0.1 {master.link_port}"] if master else []
         command = [require("redis-server"), *base, *options, *self._options, *follows, *redis_user.options(self.KIND)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
@@ -158,7 +169,7 @@ class RedisServer:
     def follow(self, other: Self) -> None:
         """Become a replica of another server, and return when it has its data."""
         with self.client as client:
-            client.replicaof("127.0.0.1", other.port)
+            client.replicaof("127.0.0.1", other.link_port)
         self.wait_for_master()
 
     def wait_for_master(self) -> None:
@@ -181,14 +192,15 @@ class RedisServer:
     def replace(self, other: Self) -> None:
         """Be `other` from now on; the own process must have ended."""
         self.close()
-        self.port, self.url = other.port, other.url
+        self.port, self.link_port, self.url = other.port, other.link_port, other.url
         self._directory, self._process = other._directory, other._process
 
     def close(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        release_port(self.port)
+        for port in {self.port, self.link_port}:
+            release_port(port)
         shutil.rmtree(self._directory, ignore_errors=True)
         shutil.rmtree(self._directory + "-older", ignore_errors=True)
 

@@ -31,7 +31,7 @@ OF_EARLIER: Final = frozenset({"get", "hrandfield", "smembers"})
 OF_SENTINELS: Final = ("sentinel|master", "client|setname", "ping")
 """Commands that workers send to sentinels, and the one of health checks."""
 
-OF_TESTS: Final = ("acl", "config", "dump", "get", "publish", "pttl", "restore", "select", "smembers")
+OF_TESTS: Final = ("acl", "config", "dump", "get", "publish", "restore", "select", "smembers")
 """Commands by which tests look at Redis, over connections of the relay's code."""
 
 Kind = Literal["one", "cluster"]

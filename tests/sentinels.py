@@ -3,15 +3,21 @@
 import asyncio
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
 import redis
 
+from tests import redis_user
+from tests.certificates import Certificates
 from tests.fleet import RedisServer, eventually, require
 from tests.ports import free_port, release_port
 
 SERVICE: Final = "primary"
+PASSWORD: Final = "for-sentinels"
+"""The password of the relay's user at the sentinels; that at Redis is another one."""
+
 _DOWN_AFTER: Final = 2500
 """Milliseconds without an answer after which a sentinel takes Redis for dead; a busy machine delays answers."""
 
@@ -22,13 +28,19 @@ SAFE: Final = {"min-replicas-to-write": 1, "min-replicas-max-lag": 10}
 class Sentinel:
     """A `redis-server --sentinel` process; one that was killed has its state when it starts again."""
 
-    def __init__(self, master: RedisServer, quorum: int) -> None:
+    def __init__(self, master: RedisServer, quorum: int, options: Mapping[str, object]) -> None:
         self.port = free_port()
+        self.link_port = int(str(options.get("tls-port", self.port)))
+        """The port for workers: that with TLS, if the options have one."""
         self._directory = tempfile.TemporaryDirectory(prefix="relay-sentinel-")
         self._config = Path(self._directory.name) / "sentinel.conf"
         self._config.write_text(
-            f"port {self.port}\nbind 127.0.0.1\ndir {self._directory.name}\n"
-            f"sentinel monitor {SERVICE} 127.0.0.1 {master.port} {quorum}\n"
+            # With this user, workers may ask for the master, and do nothing else, as in `deploy/sentinel`.
+            f"user {redis_user.NAME} on >{PASSWORD} resetchannels -@all "
+            + " ".join(f"+{command}" for command in redis_user.OF_SENTINELS)
+            + f"\nport {self.port}\nbind 127.0.0.1\ndir {self._directory.name}\n"
+            + "".join(f"{name} {value}\n" for name, value in options.items())
+            + f"sentinel monitor {SERVICE} 127.0.0.1 {master.link_port} {quorum}\n"
             f"sentinel down-after-milliseconds {SERVICE} {_DOWN_AFTER}\n"
             # Also the time after which the next attempt follows a failover that no majority agreed on.
             f"sentinel failover-timeout {SERVICE} 3000\n"
@@ -57,7 +69,8 @@ class Sentinel:
 
     def close(self) -> None:
         self.kill()
-        release_port(self.port)
+        for port in {self.port, self.link_port}:
+            release_port(port)
         self._directory.cleanup()
 
 
@@ -65,30 +78,40 @@ class SentinelSet:
     """Servers, one of which is the master, and the sentinels; `url` is for the relay.
 
     `master` and `replica` are the first master and its first replica, also after a failover. The servers are
-    `safe` unless a test needs a master that takes writes without replicas.
+    `safe` unless a test needs a master that takes writes without replicas. With `certificates`, all of them use TLS.
     """
 
-    def __init__(self, replicas: int = 1, *, safe: bool = False) -> None:
-        self.servers = [RedisServer(options=SAFE if safe else {}) for _ in range(1 + replicas)]
+    def __init__(self, replicas: int = 1, *, safe: bool = False, certificates: Certificates | None = None) -> None:
+        self._certificates = certificates
+        self.servers = [
+            RedisServer(options={**(SAFE if safe else {}), **self._tls_options()}) for _ in range(1 + replicas)
+        ]
         self.master, self.replica = self.servers[:2]
         self.sentinels: list[Sentinel] = []
 
     @property
     def url(self) -> str:
         """The URL of the relay's user, by way of the sentinels."""
-        return self.url_by([one.port for one in self.sentinels])
+        return self.url_by([one.link_port for one in self.sentinels])
 
     def url_by(self, ports: list[int]) -> str:
         """The URL of the relay's user, by way of sentinels at these ports."""
         login = self.master.url.partition("://")[2].rpartition("@")[0]
-        return f"redis+sentinel://{login}@{','.join(f'127.0.0.1:{port}' for port in ports)}/{SERVICE}"
+        servers = ",".join(f"127.0.0.1:{port}" for port in ports)
+        own = f"sentinel_username={redis_user.NAME}&sentinel_password={PASSWORD}"
+        if self._certificates is None:
+            return f"redis+sentinel://{login}@{servers}/{SERVICE}?{own}"
+        return f"rediss+sentinel://{login}@{servers}/{SERVICE}?{own}&ssl_ca_certs={self._certificates.authority}"
+
+    def _tls_options(self) -> Mapping[str, object]:
+        return self._certificates.server_options() if self._certificates is not None else {}
 
     async def start(self) -> Self:
         for server in self.servers:
             await asyncio.to_thread(server.start)
         for server in self.servers[1:]:
             await asyncio.to_thread(server.follow, self.master)
-        self.sentinels = [Sentinel(self.master, quorum=2) for _ in range(3)]
+        self.sentinels = [Sentinel(self.master, quorum=2, options=self._tls_options()) for _ in range(3)]
         # A failover needs a replica and a majority: each sentinel knows both.
         for field, number in (("num-slaves", str(len(self.servers) - 1)), ("num-other-sentinels", "2")):
             for one in self.sentinels:
@@ -125,7 +148,7 @@ class SentinelSet:
         def agreed() -> RedisServer | None:
             # Looked for each time: on a busy machine, the new master may be replaced in its turn.
             named = {one.says("port") for one in self.sentinels} - {""}
-            new = next((server for server in self.servers if named == {str(server.port)}), None)
+            new = next((server for server in self.servers if named == {str(server.link_port)}), None)
             return new if new is not None and new is not old and takes_writes(new) else None
 
         return await eventually(lambda: asyncio.to_thread(agreed), 120)  # type: ignore[no-any-return]

@@ -11,7 +11,7 @@ set -eu
 # with replicas; the last three are of workers of the version before. Then those that also go to the nodes of a cluster,
 # which may be unknown to older servers.
 COMMANDS="del evalsha exists getrange hdel hexists hget hgetall hincrby hlen hscan hset hvals incrby info \
-lindex llen lpop lrange lset ltrim pexpire rpush sadd scard script|load set srem sscan time unlink wait \
+lindex llen lpop lrange lset ltrim pexpire pttl rpush sadd scard script|load set srem sscan time unlink wait \
 xadd xdel xlen xrange xtrim zadd zcard zlexcount zmscore zrange zrangebylex zrangebyscore zrank zrem zremrangebyrank zscore \
 client|setname ping"
 COMMANDS_OF_ONE="publish subscribe unsubscribe select get hrandfield smembers"

@@ -52,6 +52,8 @@ async def _room_list(redis: RedisSettings) -> AsyncIterator[RedisRoomList]:
         async with cluster_client(BackendSettings(), redis, keys, Metrics(), dialing(redis, _NAME)) as cluster:
             yield RedisRoomList(cluster, keys)
         return
-    dialer = Dialer(redis.url, password=redis.password, timeout=redis.timeout, name=f"relay-{_NAME}")
+    dialer = Dialer(
+        redis.url, password=redis.password, timeout=redis.timeout, name=f"relay-{_NAME}", mapped=redis.mapped
+    )
     async with RedisClient(dialer, timeout=redis.timeout, waiting=redis.queue, on_reconnect=lambda: None) as client:
         yield RedisRoomList(client, Keys(redis.prefix))

@@ -1,9 +1,10 @@
 """The settings of a backend, in the parts in which its modules take them. Times are in seconds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from relay.config.redis_url import parse_redis_url
+from relay.config.redis_url import Address, parse_mapped_address, parse_redis_url
 
 _LEAST_LARGE: Final = 1024
 
@@ -100,8 +101,8 @@ class RedisSettings:
 
     A command that gets no reply for `timeout` fails; at most `queue` commands wait while Redis is away. A worker whose
     own probe did not come back for `probe_timeout` is not ready. `password` is for a URL that has none. A message is
-    acknowledged when so many `replicas` have it, too, within one more `timeout`. `addresses` and `shards_needed` are
-    for a cluster, as the settings have them.
+    acknowledged when so many `replicas` have it, too, within one more `timeout`. `addresses` are for sentinels and a
+    cluster, and `shards_needed` is for a cluster, as the settings have them.
     """
 
     url: str = field(repr=False)
@@ -119,6 +120,11 @@ class RedisSettings:
         """Whether the URL names a cluster; raises ValueError for one that is not valid."""
         parsed = parse_redis_url(self.url)
         return parsed is not None and bool(parsed.nodes)
+
+    @property
+    def mapped(self) -> Mapping[Address, Address]:
+        """The addresses at which workers reach those that sentinels or nodes name, where they are other ones."""
+        return dict(map(parse_mapped_address, self.addresses))
 
     @property
     def database(self) -> int:

@@ -99,8 +99,8 @@ class Settings(WebhookSettings, frozen=True, kw_only=True, forbid_unknown_fields
     redis_addresses: Annotated[
         tuple[str, ...],
         setting(
-            "Where the nodes of a Redis Cluster are for workers that cannot use the addresses that the nodes announce "
-            "(NAT, another network), comma-separated",
+            "Where Redis is for workers that cannot use the addresses that sentinels name, or that the nodes of a "
+            "Redis Cluster announce (NAT, another network), comma-separated",
             allowed="a list of ANNOUNCED_HOST:PORT=HOST:PORT, such as 10.0.0.7:6379=redis.example:7001",
             check=parse_mapped_address,
         ),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -83,3 +84,22 @@ async def test_a_replica_that_has_lost_its_master(
         await reported(relay, "MASTERDOWN")
         client.replicaof("NO", "ONE")
     await goes_on(relay, enter)
+
+
+async def test_a_redis_that_loads_its_data(start: MakeRelay, enter: MakeClient) -> None:
+    # Each key takes a tenth of a second to load, and Redis answers between two of them.
+    slow = {"key-load-delay": 100_000, "loading-process-events-interval-bytes": 1024}
+    server = RedisServer(persistent=True, options=slow).start()
+    try:
+        relay = await start(redis_url=server.url)
+        with server.client as client:
+            for number in range(60):
+                client.set(f"large-{number}", os.urandom(4096))
+        await asyncio.to_thread(server.remember)
+        server.kill()
+        starting = asyncio.create_task(asyncio.to_thread(server.start))
+        await reported(relay, "LOADING")
+        await starting
+        await goes_on(relay, enter)
+    finally:
+        server.close()

@@ -10,7 +10,8 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import hiredis
@@ -110,8 +111,9 @@ class Dialer:
     """Opens connections to one Redis; `password` is for a URL that has none.
 
     If the URL names sentinels, each attempt asks them first where the master is; `on_failover` is called when it is
-    another one. If it names nodes of a cluster, `address` is that of the node. Dialers that share `lookups` look each
-    name up once. Raises ValueError (`NotAllowed`) for a URL that is not valid.
+    another one, and `mapped` has the addresses at which workers reach those that sentinels name. If it names nodes of a
+    cluster, `address` is that of the node. Dialers that share `lookups` look each name up once. Raises ValueError
+    (`NotAllowed`) for a URL that is not valid.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class Dialer:
         name: str,
         password: str = "",
         address: Address | None = None,
+        mapped: Mapping[Address, Address] = MappingProxyType({}),
         on_failover: Callable[[], object] = lambda: None,
         lookups: Lookups | None = None,
     ) -> None:
@@ -143,7 +146,9 @@ class Dialer:
         if address is not None:
             self._pool.connection_kwargs |= {"host": address[0], "port": address[1]}
         self._lookups = lookups or Lookups()
-        self._masters = MasterFinder(parsed, common, self._lookups, on_failover) if parsed.sentinels else None
+        self._masters = None
+        if parsed.sentinels:
+            self._masters = MasterFinder(parsed, common, self._lookups, on_failover, mapped=mapped)
 
     @property
     def master(self) -> str:

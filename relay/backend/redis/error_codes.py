@@ -1,8 +1,11 @@
 """The codes of Redis's error replies: the meaning of each, the relay's reaction, and the remedy of an operator.
 
-An error reply with one of these codes refuses a command, or a script, that has not had any effect.
+An error reply with one of these codes refuses a command, or a script, that has not had any effect. `code_of` finds the
+code in a reply of any version: Redis 6.2 puts the errors of commands in scripts into a text of its own, and has no code
+for some that others have one for.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +29,9 @@ class ErrorCode:
 _REPLICA: Final = "let redis-url name the master, or the sentinels that know it; after a failover, nothing"
 _LOGIN: Final = "correct the user and the password, in redis-url or redis-password"
 _CLUSTER: Final = "let redis-url begin with redis+cluster://"
+
+_NO_CLUSTER: Final = "ERR This instance has cluster support disabled"
+_OLD_CLUSTER: Final = "ERR Unknown subcommand"
 
 ERROR_CODES: Final[Mapping[str, ErrorCode]] = {
     "READONLY": ErrorCode("this Redis is a replica, which takes no writes", _REPLICA, leaves=True, in_scripts=True),
@@ -64,4 +70,40 @@ ERROR_CODES: Final[Mapping[str, ErrorCode]] = {
     "CROSSSLOT": ErrorCode("this Redis is a part of a cluster", _CLUSTER),
     "TRYAGAIN": ErrorCode("the Redis cluster is moving these keys", "wait until it has moved them"),
     "CLUSTERDOWN": ErrorCode("the Redis cluster is down", "bring back the masters that its slots lack"),
+    _NO_CLUSTER: ErrorCode("this Redis is no part of a cluster", "let redis-url begin with redis://"),
+    _OLD_CLUSTER: ErrorCode(
+        "this Redis Cluster is older than 7.0, and has no sharded Redis channels",
+        "update it to Redis 7.0 or newer, or to Valkey",
+    ),
 }
+"""By the word at the beginning of the reply, or the beginning itself where Redis has no word for it."""
+
+_BEGINNINGS: Final[Mapping[str, str]] = {
+    "ERR The user executing the script can't": "NOPERM",
+    "ERR ACL failure in script": "NOPERM",
+    _NO_CLUSTER: _NO_CLUSTER,
+    _OLD_CLUSTER: _OLD_CLUSTER,
+}
+"""The codes of errors that begin with ERR, by their beginning: of those that scripts get, and others without a code."""
+
+_IN_SCRIPT: Final = " script: "
+"""Part of the text of each error that was raised inside a script, ahead of the script's hash."""
+
+_IN_SCRIPT_OF_6: Final = re.compile(
+    r"ERR Error running script \(call to f_[0-9a-f]+\): @user_script:[0-9]+: (?:@user_script: [0-9]+: (-?))?"
+)
+"""The beginning of such an error in Redis 6.2; what follows has a code if there is a hyphen ahead of it."""
+
+
+def code_of(text: str) -> str:
+    """Return the code at the beginning of an error reply, or the one that its text stands for."""
+    if found := _IN_SCRIPT_OF_6.match(text):
+        rest = text[found.end() :]
+        text = rest if found[1] else f"ERR {rest}"
+    beginning = next((one for one in _BEGINNINGS if text.startswith(one)), None)
+    return text.partition(" ")[0] if beginning is None else _BEGINNINGS[beginning]
+
+
+def is_of_script(text: str) -> bool:
+    """Tell whether an error was raised inside a script, which may have had an effect before."""
+    return _IN_SCRIPT in text or _IN_SCRIPT_OF_6.match(text) is not None

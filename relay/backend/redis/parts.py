@@ -68,6 +68,7 @@ def parts_of_one(
         password=redis.password,
         timeout=min(redis.timeout, DIAL_TIMEOUT),
         name=f"relay-{lease.worker}",
+        mapped=redis.mapped,
         on_failover=metrics.redis_failovers.inc,
     )
     run = RedisRun(keys, ttl=settings.rooms.state_ttl, on_change=on_new_run)

@@ -14,7 +14,7 @@ from typing import Any
 import hiredis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from relay.backend.redis.error_codes import ERROR_CODES
+from relay.backend.redis.error_codes import ERROR_CODES, code_of, is_of_script
 from relay.limits import Clock
 from relay.logs import LogIntervals, escape
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
@@ -26,12 +26,6 @@ _LOG_INTERVAL = 10.0
 
 _LOGGED_CHARACTERS = 300
 _REPORTED_CHARACTERS = 200
-
-_NO_PERMISSION = ("ERR The user executing the script can't", "ERR ACL failure in script")
-"""The beginnings of the error that a script gets for a command which its user may not send: it has no code."""
-
-_IN_SCRIPT = " script: "
-"""Part of the text of each error that was raised inside a script, ahead of the script's hash."""
 
 
 class RedisUnreachable(Exception):
@@ -52,11 +46,6 @@ class ScriptFailed(OutcomeUnknown):
     def __init__(self, report: str = "") -> None:
         super().__init__("the relay's request failed inside Redis; it may have been carried out in part")
         self.report = report
-
-
-def code_of(text: str) -> str:
-    """Return the code at the beginning of an error reply, or the one that its text stands for."""
-    return "NOPERM" if text.startswith(_NO_PERMISSION) else text.partition(" ")[0]
 
 
 def reply_in(error: RedisError) -> str:
@@ -84,12 +73,17 @@ def reason_of(error: BaseException, timeout: float) -> str:
             return f"no answer within {timeout:g} s"
         if isinstance(cause, socket.gaierror):
             return "its host name cannot be resolved"
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            words = escape(cause.verify_message[:_REPORTED_CHARACTERS])
+            return f"its TLS certificate is not accepted ({words}); see ssl_ca_certs and ssl_check_hostname in the docs"
         if isinstance(cause, ssl.SSLError):
             return "the TLS handshake failed"
         if isinstance(cause, ConnectionRefusedError):
             return "connection refused"
         if isinstance(cause, AuthenticationError):
             return ERROR_CODES["WRONGPASS"].meaning
+        if isinstance(cause, FileNotFoundError):
+            return "a file that redis-url names does not exist"
         if isinstance(cause, UnicodeError):
             return "its host name is not valid"
     return "the connection failed"
@@ -162,4 +156,4 @@ def is_noscript(reply: Any) -> bool:
 
 def _refused(text: str) -> bool:
     code = ERROR_CODES.get(code_of(text))
-    return code is not None and (code.in_scripts or _IN_SCRIPT not in text)
+    return code is not None and (code.in_scripts or not is_of_script(text))

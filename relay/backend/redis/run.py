@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from relay.backend.redis.connection import pack
+from relay.backend.redis.error_codes import code_of
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.replies import code_of, is_noscript, report_of
+from relay.backend.redis.replies import is_noscript, report_of
 from relay.backend.redis.scripts import RUN, milliseconds
 
 log = logging.getLogger("relay.backend.redis")

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio.connection import Connection, SSLConnection
@@ -47,7 +48,7 @@ class MasterFinder:
     and of the answers the one with the highest configuration epoch counts. The search ends when a majority has
     answered, or when its share of the attempt's time is over and any has. `options` are those of redis-py for each
     connection, with the timeout of an attempt as `socket_timeout`. `on_failover` is called when the master is another
-    one than before.
+    one than before. `mapped` has the addresses at which workers reach those that sentinels name.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class MasterFinder:
         lookups: Lookups,
         on_failover: Callable[[], object] = lambda: None,
         clock: Clock = time.monotonic,
+        *,
+        mapped: Mapping[Address, Address] = MappingProxyType({}),
     ) -> None:
         if url.sentinels is None:
             raise ValueError("the URL names no sentinels")
@@ -73,6 +76,7 @@ class MasterFinder:
         }
         self._lookups = lookups
         self._on_failover = on_failover
+        self._mapped = mapped
         self._kept: dict[Address, Connection] = {}
         self._clock = clock
         self._newest: _Answer | None = None
@@ -160,7 +164,7 @@ class MasterFinder:
             await connection.send_command("SENTINEL", "MASTER", self._sentinels.service)
             answer = _read(await connection.read_response())
             answered = True
-            return answer
+            return answer._replace(address=self._mapped.get(answer.address, answer.address))
         finally:
             if answered and keeps and sentinel not in self._kept:
                 self._kept[sentinel] = connection

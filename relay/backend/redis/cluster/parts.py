@@ -25,7 +25,7 @@ from relay.backend.redis.parts import DIAL_TIMEOUT, RedisParts, headroom_of, rep
 from relay.backend.redis.registration import Registration
 from relay.backend.redis.run import RedisRun
 from relay.backend.settings import BackendSettings, RedisSettings
-from relay.config.redis_url import Address, parse_mapped_address, parse_redis_url
+from relay.config.redis_url import Address, parse_redis_url
 from relay.limits import Clock
 from relay.metrics import Metrics
 
@@ -110,7 +110,7 @@ def cluster_client(
     url = parse_redis_url(redis.url)
     if url is None or not url.nodes:
         raise ValueError("the URL names no cluster")
-    addresses = AddressMap(map(parse_mapped_address, redis.addresses), is_encrypted=url.is_encrypted)
+    addresses = AddressMap(redis.mapped, is_encrypted=url.is_encrypted)
     headroom = headroom_of(settings, metrics)
     fullest = FullestNode(headroom)
 

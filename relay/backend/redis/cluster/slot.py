@@ -14,7 +14,7 @@ from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.cluster.redirects import Redirect, read_redirect
 from relay.backend.redis.connection import Done, call, pack
 from relay.backend.redis.place import RedisPlace, ignore
-from relay.backend.redis.replies import ErrorReplies
+from relay.backend.redis.replies import ErrorReplies, report_of
 from relay.model.errors import Unavailable
 
 _RETRY: Final = 0.05
@@ -191,7 +191,8 @@ class Slot(RedisPlace):
                 self._try_soon(self._pause)
 
     def _follow(self, pause: _Pause, redirect: Redirect) -> None:
-        pause.reason = redirect.text or pause.reason
+        if redirect.text:
+            pause.reason = report_of(redirect.text) if redirect.kind == "again" else redirect.text
         client = self._router.follow(redirect, self.number, self._client)
         if redirect.kind == "ask":
             pause.asked = client

@@ -1,8 +1,9 @@
 """The topology of a cluster: which master has which slots (`CLUSTER SHARDS`, `CLUSTER INFO`)."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from relay.backend.redis.cluster.slots import SLOTS
@@ -43,8 +44,8 @@ class Topology:
 class AddressMap:
     """Where nodes are: at the addresses that they announce, or at others for workers in another network."""
 
-    def __init__(self, mapped: Iterable[tuple[Address, Address]] = (), *, is_encrypted: bool = False) -> None:
-        self._mapped = dict(mapped)
+    def __init__(self, mapped: Mapping[Address, Address] = MappingProxyType({}), *, is_encrypted: bool = False) -> None:
+        self._mapped = mapped
         self._port = b"tls-port" if is_encrypted else b"port"
 
     def place_of(self, node: Mapping[bytes, Any], asked: Address) -> Address:

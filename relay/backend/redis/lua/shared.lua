@@ -166,7 +166,8 @@ local function append(id, text, history, renews)
       if string.find(added.err, 'equal or smaller', 1, true) then call('UNLINK', KEYS[4]) end
       call('XADD', KEYS[4], 'MAXLEN', '~', most, id, 'e', text)
     end
-    if renews then call('PEXPIRE', KEYS[4], ttl) else call('PEXPIRE', KEYS[4], ttl, 'NX') end
+    -- PEXPIRE has no option for this in Redis 6.2.
+    if renews or call('PTTL', KEYS[4]) < 0 then call('PEXPIRE', KEYS[4], ttl) end
   end
 end
 

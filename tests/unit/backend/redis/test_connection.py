@@ -51,6 +51,7 @@ async def test_a_slow_name_lookup_is_shared_by_all_attempts() -> None:
         (socket.gaierror(-2, "Name or service not known"), "its host name cannot be resolved"),
         (ssl.SSLError("certificate verify failed"), "the TLS handshake failed"),
         (AuthenticationError("invalid username-password pair"), "Redis does not accept the user or the password"),
+        (FileNotFoundError(2, "No such file or directory"), "a file that redis-url names does not exist"),
         (TimeoutError(), "no answer within 0.5 s"),
         (OSError(113, "No route to host"), "the connection failed"),
     ],

@@ -2,10 +2,12 @@ import hiredis
 import pytest
 
 from relay.backend.redis.error_codes import ERROR_CODES
-from relay.backend.redis.replies import ErrorReplies, ScriptFailed, is_noscript, leaves
+from relay.backend.redis.replies import ErrorReplies, ScriptFailed, is_noscript, leaves, report_of
 from relay.model.errors import OutcomeUnknown, Unavailable
 
 IN_SCRIPT = " script: 5f1d, on @user_script:7."
+IN_SCRIPT_OF_6 = "ERR Error running script (call to f_5f1d): @user_script:7: "
+"""The same in Redis 6.2, which puts it ahead of the error."""
 
 
 def error_of(text: str, *, script: bool) -> Exception | None:
@@ -24,16 +26,20 @@ def test_a_refusal_is_unavailable_and_only_operators_learn_why(code: str, script
 @pytest.mark.parametrize("code", ["OOM", "READONLY", "MISCONF", "NOREPLICAS", "MASTERDOWN"])
 def test_a_script_that_redis_refuses_at_its_first_write_had_no_effect(code: str) -> None:
     assert type(error_of(f"{code} refused." + IN_SCRIPT, script=True)) is Unavailable
+    error = error_of(f"{IN_SCRIPT_OF_6}@user_script: 7: -{code} refused.", script=True)
+    assert type(error) is Unavailable
+    assert error.report.startswith(ERROR_CODES[code].meaning)
 
 
 @pytest.mark.parametrize(
     "text", ["WRONGTYPE Operation", "ERR user_script:1: attempt to index", "NOPERM no", "NEW words"]
 )
 def test_any_other_error_inside_a_script_has_an_unknown_outcome(text: str) -> None:
-    error = error_of(text + IN_SCRIPT, script=True)
-    assert type(error) is ScriptFailed
-    assert isinstance(error, OutcomeUnknown)
-    assert text.split()[0] not in error.text
+    for told in (text + IN_SCRIPT, f"{IN_SCRIPT_OF_6}@user_script: 7: -{text}", IN_SCRIPT_OF_6 + text):
+        error = error_of(told, script=True)
+        assert type(error) is ScriptFailed
+        assert isinstance(error, OutcomeUnknown)
+        assert text.split()[0] not in error.text
 
 
 def test_a_plain_command_that_fails_had_no_effect() -> None:
@@ -78,6 +84,17 @@ def test_a_reply_that_no_script_gives_has_an_unknown_outcome_and_is_logged(caplo
     assert "[b'what']" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("ERR This instance has cluster support disabled", "this Redis is no part of a cluster"),
+        ("ERR Unknown subcommand or wrong number of arguments for 'SHARDS'. Try CLUSTER HELP.", "older than 7.0"),
+    ],
+)
+def test_a_redis_that_is_no_cluster_for_the_relay_is_told_as_such(text: str, meaning: str) -> None:
+    assert meaning in report_of(text).partition("(")[0]
+
+
 def test_a_script_that_redis_lacks() -> None:
     assert is_noscript(hiredis.ReplyError("NOSCRIPT No matching script"))
     assert not is_noscript(hiredis.ReplyError("ERR NOSCRIPT"))
@@ -93,10 +110,11 @@ def test_a_script_that_redis_lacks() -> None:
     ],
 )
 def test_another_redis_is_looked_for_where_one_may_serve(code: str, anew: bool) -> None:
-    left: list[int] = []
-    errors = ErrorReplies(lambda: None, on_leave=lambda: left.append(1))
-    errors.error_of(hiredis.ReplyError(f"{code} words"), script=True)
-    assert (bool(left), leaves(f"{code} words")) == (anew, anew)
+    for text in (f"{code} words", f"{IN_SCRIPT_OF_6}@user_script: 7: -{code} words"):
+        left: list[int] = []
+        errors = ErrorReplies(lambda: None, on_leave=lambda left=left: left.append(1))
+        errors.error_of(hiredis.ReplyError(text), script=True)
+        assert (bool(left), leaves(text)) == (anew, anew)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +122,8 @@ def test_another_redis_is_looked_for_where_one_may_serve(code: str, anew: bool) 
     [
         "ERR The user executing the script can't run this command or subcommand script: 5f1d, on @user_script:7.",
         "ERR ACL failure in script: User relay has no permissions to run the 'zadd' command script: 5f1d",
+        f"{IN_SCRIPT_OF_6}@user_script: 7: The user executing the script can't run this command or subcommand",
+        f"{IN_SCRIPT_OF_6}@user_script: 7: The user executing the script can't access at least one of the keys",
     ],
 )
 def test_a_script_without_a_permission_is_told_as_such(text: str) -> None:

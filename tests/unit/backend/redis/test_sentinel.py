@@ -71,6 +71,16 @@ async def test_the_master_that_a_majority_names_is_dialed(sentinels: Sentinels, 
     assert [b"SENTINEL", b"MASTER", b"primary"] in sentinels.servers[0].commands
 
 
+async def test_the_master_is_dialed_where_workers_reach_it(sentinels: Sentinels, server: ScriptedRedis) -> None:
+    sentinels.say(*[names(6379, 3, b"10.0.0.7")] * 3)
+    reached = ("127.0.0.1", server.port)
+    dialer = Dialer(sentinels.url, timeout=5, name="test", mapped={("10.0.0.7", 6379): reached})
+    await open_and_end(dialer)
+    assert await dialer.agreed_master() == reached
+    await dialer.close()
+    assert len(server.clients) == 1
+
+
 async def test_a_sentinel_that_was_cut_off_does_not_decide(sentinels: Sentinels, server: ScriptedRedis) -> None:
     sentinels.say(names(NOBODY, 2), names(server.port, 3), None)
     await open_and_end(dial(sentinels.url))

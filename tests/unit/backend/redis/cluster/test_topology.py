@@ -40,7 +40,7 @@ def test_of_two_masters_the_living_one_counts() -> None:
 
 
 def test_addresses_are_mapped_and_those_without_a_host_are_where_the_answer_came_from() -> None:
-    mapped = AddressMap([(("h", 2), ("nat", 9))])
+    mapped = AddressMap({("h", 2): ("nat", 9)})
     found = read(shard([0, 9], node(1, host=b"")), shard([10, 19], node(2)), addresses=mapped)
     assert [one.address for one in found.shards] == [("10.0.0.1", 1), ("nat", 9)]
     encrypted = AddressMap(is_encrypted=True)

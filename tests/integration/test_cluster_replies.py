@@ -1,0 +1,102 @@
+"""The replies by which the nodes of a real cluster send commands elsewhere, or refuse them for a while."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from relay.backend.redis.cluster.slots import slot_of_tag
+from tests.clusters import Cluster
+from tests.conftest import MakeClient, MakeRelay
+from tests.fleet import Relay, eventually
+from tests.integration.test_cluster import room_at
+
+pytestmark = [pytest.mark.gateways, pytest.mark.timeout(240)]
+
+SETTINGS = {"publish_timeout": 5, "reconnect_grace": 60}
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """Three masters without replicas, for one test."""
+    cluster = Cluster()
+    try:
+        yield cluster.start()
+    finally:
+        cluster.close()
+
+
+def replied(cluster: Cluster, code: str) -> int:
+    """How many replies with this code the nodes have given."""
+    count = 0
+    for node in cluster.masters:
+        with contextlib.suppress(redis.RedisError), node.client as client:
+            count += int(client.info("errorstats").get(f"errorstat_{code}", {"count": 0})["count"])
+    return count
+
+
+async def test_moved(start: MakeRelay, enter: MakeClient, cluster: Cluster) -> None:
+    relay, room = await start(redis_url=cluster.url, **SETTINGS), room_at(0)
+    ann = await enter(relay, f"/rooms/{room}?peer=ann")
+    before = replied(cluster, "MOVED")
+    await asyncio.to_thread(cluster.move_slot, slot_of_tag(room), cluster.masters[1])
+    assert (await ann.ask({"type": "publish", "envelope": {"message": "moved"}}))["type"] == "ack"
+    assert replied(cluster, "MOVED") > before
+
+
+async def test_ask(start: MakeRelay, enter: MakeClient, cluster: Cluster) -> None:
+    relay, room = await start(redis_url=cluster.url, **SETTINGS), room_at(0)
+    with cluster.moving(slot_of_tag(room), cluster.masters[1]):
+        # The room has no keys: its first ones are for the node to which its slot is moving.
+        ann = await enter(relay, f"/rooms/{room}?peer=ann")
+        assert ann.welcome["type"] == "welcome"
+        assert replied(cluster, "ASK") > 0
+    assert (await ann.ask({"type": "publish", "envelope": {"message": "moved"}}))["type"] == "ack"
+
+
+async def test_tryagain(start: MakeRelay, enter: MakeClient, cluster: Cluster) -> None:
+    relay, room = await start(redis_url=cluster.url, **SETTINGS), room_at(0)
+    ann = await enter(relay, f"/rooms/{room}?peer=ann")
+    between, over = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        between.set()
+        over.wait(30)
+
+    moving = asyncio.create_task(
+        asyncio.to_thread(cluster.move_slot, slot_of_tag(room), cluster.masters[1], pause=pause)
+    )
+    await asyncio.to_thread(between.wait, 30)
+    # Some of the room's keys are here, and some are there.
+    asking = asyncio.create_task(ann.ask({"type": "publish", "envelope": {"message": "moved"}}))
+    await eventually(lambda: replied(cluster, "TRYAGAIN"), 30)
+    assert not asking.done()
+    over.set()
+    assert (await asking)["type"] == "ack"
+    await moving
+
+
+async def test_clusterdown(start: MakeRelay, enter: MakeClient, cluster: Cluster) -> None:
+    for node in cluster.masters:
+        with node.client as client:
+            client.config_set("cluster-require-full-coverage", "yes")
+    relay = await start(redis_url=cluster.url, **SETTINGS)
+    ann = await enter(relay, f"/rooms/{room_at(2)}?peer=ann")
+    cluster.masters[0].kill()
+    await eventually(lambda: told(relay, "the Redis cluster is down (CLUSTERDOWN"), 60)
+    answer = await ann.ask({"type": "publish", "envelope": {"message": "nowhere"}})
+    assert (answer["type"], answer["code"]) == ("error", "unavailable")
+    cluster.masters[0].start()
+
+    async def taken() -> bool:
+        return (await ann.ask({"type": "publish", "envelope": {"message": "again"}}))["type"] == "ack"
+
+    assert await eventually(taken, 60)
+
+
+async def told(relay: Relay, words: str) -> bool:
+    """Whether `/health` has these words."""
+    return words in (await relay.get("/health", headers=relay.authorised)).text
