@@ -127,7 +127,7 @@ def tests_site(packages: Path) -> Iterator[str]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def fleet(redis_server: RedisServer) -> AsyncIterator[tuple[Relay, Relay]]:
     """Two workers over one Redis."""
-    common = {"redis_url": redis_server.url, "redis_prefix": f"browser{os.getpid()}"}
+    common = {"redis_url": redis_server.url, "redis_prefix": f"relay:browser{os.getpid()}"}
     relays = Relay(**common, **PATIENT), Relay(**common, **PATIENT)
     try:
         for relay in relays:

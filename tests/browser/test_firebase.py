@@ -154,7 +154,7 @@ async def test_unchanged_pages_reach_a_relay_that_has_the_name_and_its_certifica
         playwright = await stack.enter_async_context(async_playwright())
         tabs = []
         for _ in range(2):
-            common = {"redis_url": redis_server.url, "redis_prefix": "firebase-names", **PATIENT}
+            common = {"redis_url": redis_server.url, "redis_prefix": "relay:firebase-names", **PATIENT}
             relays.append(Relay(tls_cert=str(cert), tls_key=str(key), **common))
             stack.callback(relays[-1].close)
             await relays[-1].ready()

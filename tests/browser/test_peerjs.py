@@ -213,7 +213,7 @@ async def test_clients_of_four_protocols_in_one_room(
 @pytest_asyncio.fixture(loop_scope="session")
 async def listing(redis_server: RedisServer) -> AsyncIterator[tuple[Relay, Relay]]:
     """Two workers that list the peers of a room."""
-    common: dict[str, Any] = {"redis_url": redis_server.url, "redis_prefix": f"listing{os.getpid()}", **PATIENT}
+    common: dict[str, Any] = {"redis_url": redis_server.url, "redis_prefix": f"relay:listing{os.getpid()}", **PATIENT}
     relays = Relay(peerjs_discovery="on", **common), Relay(peerjs_discovery="on", **common)
     for relay in relays:
         await relay.ready()

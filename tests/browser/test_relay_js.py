@@ -67,7 +67,7 @@ async def test_members_show_each_other_their_infos(open_tab: OpenTab, site: str,
 @pytest_asyncio.fixture(loop_scope="session")
 async def guarded(redis_server: RedisServer) -> AsyncIterator[Fleet]:
     """Two workers with a token of their own; a test requests them before its tabs, which would notice their end."""
-    common = {"redis_url": redis_server.url, "redis_prefix": "observed", **PATIENT}
+    common = {"redis_url": redis_server.url, "redis_prefix": "relay:observed", **PATIENT}
     relays = Relay(**common), Relay(**common)
     try:
         yield await relays[0].ready(), await relays[1].ready()

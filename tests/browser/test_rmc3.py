@@ -163,7 +163,7 @@ async def test_five_viewers_of_a_scalable_broadcast(open_tab: OpenTab, tests_sit
 @pytest_asyncio.fixture(loop_scope="session")
 async def couple(redis_server: RedisServer) -> AsyncIterator[Fleet]:
     """Two workers of which a test kills one."""
-    common = {"redis_url": redis_server.url, "redis_prefix": f"rmc3-{os.getpid()}"}
+    common = {"redis_url": redis_server.url, "redis_prefix": f"relay:rmc3-{os.getpid()}"}
     relays = Relay(**common), Relay(**common)
     try:
         for relay in relays:
@@ -377,7 +377,11 @@ async def test_a_session_that_was_ended_begins_anew(open_tab: OpenTab, tests_sit
 @pytest_asyncio.fixture(loop_scope="session")
 async def listing(redis_server: RedisServer) -> AsyncIterator[Fleet]:
     """Two workers that list public rooms."""
-    common = {"redis_url": redis_server.url, "redis_prefix": f"rmc3-public-{os.getpid()}", "rmc_public_rooms": "on"}
+    common = {
+        "redis_url": redis_server.url,
+        "redis_prefix": f"relay:rmc3-public-{os.getpid()}",
+        "rmc_public_rooms": "on",
+    }
     relays = Relay(**common), Relay(**common)
     try:
         for relay in relays:

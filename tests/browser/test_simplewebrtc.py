@@ -30,7 +30,7 @@ async def turn_fleet(redis_server: RedisServer) -> AsyncIterator[Fleet]:
     settings = {"ice_servers": "stun:127.0.0.1:9", "turn_servers": "turn:127.0.0.1:9", "turn_secret": "s" * 16}
     common = {
         "redis_url": redis_server.url,
-        "redis_prefix": "simplewebrtc",
+        "redis_prefix": "relay:simplewebrtc",
         "members_per_room": 2,
         **settings,
         **PATIENT,

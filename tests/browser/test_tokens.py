@@ -24,7 +24,7 @@ CLOSE = [{"room": "*", "can": ["join", "close"]}]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def guarded(redis_server: RedisServer) -> AsyncIterator[tuple[Relay, Relay]]:
-    common: dict[str, Any] = {"redis_url": redis_server.url, "redis_prefix": f"tokens{os.getpid()}", **PATIENT}
+    common: dict[str, Any] = {"redis_url": redis_server.url, "redis_prefix": f"relay:tokens{os.getpid()}", **PATIENT}
     relays = [Relay(auth="required", auth_secret=SECRET, auth_leeway=0, **common) for _ in range(2)]
     try:
         yield await relays[0].ready(), await relays[1].ready()

@@ -44,7 +44,7 @@ async def couple(redis_server: RedisServer, turn_server: TurnServer) -> AsyncIte
 def workers(redis_server: RedisServer, turn_server: TurnServer, **settings: Any) -> tuple[Relay, Relay]:
     """Start two workers that make credentials of the TURN server."""
     turn = {"turn_servers": turn_server.url, "turn_secret": turn_server.secret} | settings
-    common = {"redis_url": redis_server.url, "redis_prefix": f"turn-{turn_server.port}", **PATIENT}
+    common = {"redis_url": redis_server.url, "redis_prefix": f"relay:turn-{turn_server.port}", **PATIENT}
     return Relay(**common, **turn), Relay(**common, **turn)
 
 

@@ -90,7 +90,7 @@ class Ground:
     async def __aenter__(self) -> Self:
         settings: dict[str, Any] = {
             "redis_url": self.redis_url,
-            "redis_prefix": "languages",
+            "redis_prefix": "relay:languages",
             "reconnect_grace": 5.0,
         } | PATIENT
         self.workers = [Relay(**settings) for _ in range(2)]

@@ -22,7 +22,7 @@ from tests.gateways.scene import Scene, is_closed
 
 BURST = 10
 SETTINGS: dict[str, Any] = {
-    "redis_prefix": "behaviours",
+    "redis_prefix": "relay:behaviours",
     "max_message": 1024,
     "message_rate": 1,
     "message_delay": 0,

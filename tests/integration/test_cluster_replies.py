@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from relay.backend.redis.cluster.slots import slot_of_tag
+from relay.backend.redis.error_codes import ERROR_CODES
 from tests.clusters import Cluster
 from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import Relay, eventually
@@ -50,10 +51,11 @@ async def test_moved(start: MakeRelay, enter: MakeClient, cluster: Cluster) -> N
 async def test_ask(start: MakeRelay, enter: MakeClient, cluster: Cluster) -> None:
     relay, room = await start(redis_url=cluster.url, **SETTINGS), room_at(0)
     with cluster.moving(slot_of_tag(room), cluster.masters[1]):
-        # The room has no keys: its first ones are for the node to which its slot is moving.
-        ann = await enter(relay, f"/rooms/{room}?peer=ann")
-        assert ann.welcome["type"] == "welcome"
-        assert replied(cluster, "ASK") > 0
+        # The room has no keys: its first ones are for the node to which its slot is moving, once the slot is there.
+        entering = asyncio.create_task(enter(relay, f"/rooms/{room}?peer=ann"))
+        await eventually(lambda: replied(cluster, "ASK"), 30)
+    ann = await entering
+    assert ann.welcome["type"] == "welcome"
     assert (await ann.ask({"type": "publish", "envelope": {"message": "moved"}}))["type"] == "ack"
 
 
@@ -86,7 +88,8 @@ async def test_clusterdown(start: MakeRelay, enter: MakeClient, cluster: Cluster
     relay = await start(redis_url=cluster.url, **SETTINGS)
     ann = await enter(relay, f"/rooms/{room_at(2)}?peer=ann")
     cluster.masters[0].kill()
-    await eventually(lambda: told(relay, "the Redis cluster is down (CLUSTERDOWN"), 60)
+    await eventually(lambda: told(relay, ERROR_CODES["CLUSTERDOWN"].meaning), 60)
+    assert await relay.healthy(503)
     answer = await ann.ask({"type": "publish", "envelope": {"message": "nowhere"}})
     assert (answer["type"], answer["code"]) == ("error", "unavailable")
     cluster.masters[0].start()

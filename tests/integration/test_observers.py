@@ -179,13 +179,13 @@ async def test_observers_keep_no_room_alive_and_see_it_begin_anew(
     relay = await start(redis_url=own_redis.url, redis_prefix="relay:p", room_state_ttl=2)
     observer = await enter(relay, "/rooms/room?observe=all", **TOKEN)
     redis = own_redis.client
-    assert redis.keys("p:{room}*") == [b"p:{room}:watched"]
+    assert redis.keys("relay:p:{room}*") == [b"relay:p:{room}:watched"]
     for _ in range(2):
         client = await enter(relay, "/rooms/room?peer=ann")
         await client.ask({"n": 1})
         await client.close()
         assert gist(await observer.until(lambda event: event.get("left"))) == [["ann"], 1, ["-ann"]]
-        await eventually(lambda: not redis.exists("p:{room}:meta"))
+        await eventually(lambda: not redis.exists("relay:p:{room}:meta"))
     assert await relay.metric("relay_message_losses_total", reason="epoch") == 0
 
 

@@ -24,7 +24,7 @@ def relays(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterato
     """Two relays that a client may come to: one in memory, or two workers over Redis; no test stops or changes them."""
     settings: Json = {"reconnect_grace": 10, "worker_lease": 5}
     if request.param == "two over Redis":
-        settings |= {"redis_url": redis_server.url, "redis_prefix": f"protocol{os.getpid()}"}
+        settings |= {"redis_url": redis_server.url, "redis_prefix": f"relay:protocol{os.getpid()}"}
     running = [Relay(**settings) for _ in range(2 if "redis_url" in settings else 1)]
     for relay in running:
         asyncio.run(relay.ready())

@@ -36,8 +36,8 @@ def stranger() -> Iterator[Certificates]:
 
 
 async def say(enter: MakeClient, relays: list[Relay], room: str = "room") -> None:
-    """Have two clients of a room on two workers talk."""
-    ann, ben = [await enter(one, f"/rooms/{room}?peer=p{number}") for number, one in enumerate(relays)]
+    """Have two new clients of a room on two workers talk."""
+    ann, ben = [await enter(relay, f"/rooms/{room}") for relay in relays]
     await talk(ann, ben, "hello")
 
 

@@ -34,7 +34,7 @@ async def connected() -> AsyncIterator[Connect]:
 @pytest.fixture
 async def patient(redis_server: RedisServer, start: MakeRelay) -> tuple[Relay, Relay]:
     """Two workers that hold places for longer than any test takes to come back."""
-    common = {"redis_url": redis_server.url, "redis_prefix": f"rmc3-{next(_numbers)}", "reconnect_grace": 60}
+    common = {"redis_url": redis_server.url, "redis_prefix": f"relay:rmc3-{next(_numbers)}", "reconnect_grace": 60}
     return await start(**common), await start(**common)
 
 
@@ -212,7 +212,7 @@ async def test_a_room_outlives_the_data_of_redis(start: MakeRelay, connected: Co
     """Redis loses everything: room, owner and password are there again, and a page that blinks comes back."""
     redis = RedisServer().start()
     try:
-        common = {"redis_url": redis.url, "redis_prefix": "rmc3-loss", "reconnect_grace": 60}
+        common = {"redis_url": redis.url, "redis_prefix": "relay:rmc3-loss", "reconnect_grace": 60}
         relays = await start(**common), await start(**common)
         ann, ben = await connected(relays[0], "ann"), await connected(relays[1], "ben")
         await ann.open("r", password="geheim")
@@ -249,7 +249,7 @@ async def arrives(sender: RmcPage, receiver: RmcPage) -> bool:
 async def test_wrong_passwords_of_the_admin_page_are_counted_by_all_workers(
     redis_server: RedisServer, start: MakeRelay, connected: Connect
 ) -> None:
-    common = {"redis_url": redis_server.url, "redis_prefix": "rmc3-admin", "token_attempts": 4}
+    common = {"redis_url": redis_server.url, "redis_prefix": "relay:rmc3-admin", "token_attempts": 4}
     secret = "boss:a-password-of-24-letters"
     relays = await start(**common, rmc_admin=secret), await start(**common, rmc_admin=secret)
 

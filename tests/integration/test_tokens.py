@@ -27,7 +27,7 @@ def bearer(text: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def couple(redis_server: RedisServer) -> Iterator[tuple[Relay, Relay]]:
     """Two workers, which no test stops."""
-    settings = AUTH | {"redis_url": redis_server.url, "redis_prefix": "tokens", "reconnect_grace": 30}
+    settings = AUTH | {"redis_url": redis_server.url, "redis_prefix": "relay:tokens", "reconnect_grace": 30}
     relays = [Relay(**settings) for _ in range(2)]
     for relay in relays:
         asyncio.run(relay.ready())

@@ -16,12 +16,15 @@ from relay.backend.redis.cluster.replication import ShardReplication
 from relay.backend.redis.cluster.slots import SLOTS, slot_of_key
 from relay.backend.redis.cluster.subscriber import ShardSubscriber, Subscription
 from relay.backend.redis.connection import Dialer
+from relay.backend.redis.error_codes import ERROR_CODES
 from relay.backend.redis.line import Line, LineArrivals
 from relay.backend.redis.subscriber import Arrival
 from relay.config.redis_url import Address
 from relay.model.errors import Unavailable
 
 log = logging.getLogger("relay.backend.redis")
+
+_DOWN: Final = f"{ERROR_CODES['CLUSTERDOWN'].meaning}; {ERROR_CODES['CLUSTERDOWN'].remedy}"
 
 _RETRY: Final = 0.05
 """Seconds between two attempts to subscribe where a slot has gone, while the nodes do not agree about it."""
@@ -152,9 +155,15 @@ class ClusterLines:
         missing = SLOTS - self._cluster.slots_served
         if self._lines and missing:
             deaf.append(f"{missing} of {SLOTS} slots: no node of the cluster has them")
+        topology = self._cluster.topology
+        down = topology is not None and topology.down
+        if down:
+            # Probes may be served all the same, and nothing else is.
+            deaf.insert(0, _DOWN)
         heard = [state.heard for _, state in states]
         oldest = None if not heard or None in heard else max(one for one in heard if one is not None)
-        ready = bool(states) and (not deaf if self._all_needed else any(state.ready for _, state in states))
+        ready = bool(states) and not down
+        ready = ready and (not deaf if self._all_needed else any(state.ready for _, state in states))
         reachable = bool(states) and not missing and all(state.reachable for _, state in states)
         problem = "; ".join(deaf) or ("" if states else self._cluster.report)
         if (loop := self._cluster.loop) is not None and loop.problem:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from relay.backend.redis.cluster.node import Node, ask_once
@@ -58,6 +59,8 @@ class TopologySearch:
             self.report = self.report or "the nodes have no slots"
             return None
         newest = max(answers, key=lambda one: (one.epoch, len(one.shards)))
+        # One that was cut off from the others says so of itself.
+        newest = replace(newest, down=all(one.down for one in answers))
         most = known is None or max(heard, len(answers)) > len(known.shards) // 2
         return newest if known is None or most or newest.epoch >= known.epoch else None
 

@@ -30,11 +30,15 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """The shards of a cluster, and all nodes, as one node knows them; of two answers, a higher epoch is newer."""
+    """The shards of a cluster, and all nodes, as one node knows them; of two answers, a higher epoch is newer.
+
+    While the cluster is `down`, its nodes refuse all commands.
+    """
 
     epoch: int
     shards: tuple[Shard, ...]
     nodes: tuple[Address, ...]
+    down: bool = False
 
     def ranges(self) -> Iterator[tuple[int, int, Address]]:
         """Yield the first and the last slot of each range, and the address of its master."""
@@ -78,7 +82,8 @@ def read_topology(shards: Any, info: Any, asked: Address, addresses: AddressMap)
                 if not all(0 <= first <= last < SLOTS for first, last in ranges):
                     raise ValueError("a slot that does not exist")
                 found.append(Shard(addresses.place_of(masters[0], asked), ranges))
-        return Topology(read_epoch(info), tuple(found), tuple(nodes[:_MOST_NODES]))
+        down = b"cluster_state:fail" in info
+        return Topology(read_epoch(info), tuple(found), tuple(nodes[:_MOST_NODES]), down)
     except (TypeError, KeyError, AttributeError, IndexError, UnicodeError) as error:
         raise ValueError("the answer is no topology of a cluster") from error
 

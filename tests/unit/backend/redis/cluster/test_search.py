@@ -16,10 +16,13 @@ from tests.unit.backend.redis.conftest import ScriptedRedis
 class Master:
     """A node with a connection, which answers with an epoch and an owner of all slots; "" for no slots."""
 
-    def __init__(self, epoch: int, owner: str, *, fails: bool = False, silent: bool = False) -> None:
+    def __init__(self, epoch: int, owner: str, *, fails: bool = False, silent: bool = False, state: str = "ok") -> None:
         self.address, self.reachable, self.client = (owner, 1), True, self
         shards = [shard([0, 16_383], node(1, host=owner.encode()))] if owner else []
-        self.answers: dict[str, Any] = {"SHARDS": shards, "INFO": b"cluster_current_epoch:%d" % epoch}
+        self.answers: dict[str, Any] = {
+            "SHARDS": shards,
+            "INFO": f"cluster_state:{state}\r\ncluster_current_epoch:{epoch}".encode(),
+        }
         self.fails, self.silent = fails, silent
         self.asked: list[str] = []
 
@@ -46,6 +49,15 @@ async def test_the_highest_epoch_counts() -> None:
     found, _ = await find(Master(3, "a"), Master(5, "b"), Master(4, "c"))
     assert found is not None
     assert found.shards[0].address == ("b", 1)
+
+
+async def test_a_cluster_is_down_if_all_that_answer_say_so() -> None:
+    found, _ = await find(Master(5, "a", state="fail"), Master(5, "b", state="fail"))
+    assert found is not None
+    assert found.down
+    found, _ = await find(Master(5, "a", state="fail"), Master(4, "b"))
+    assert found is not None
+    assert not found.down
 
 
 async def test_one_old_answer_does_not_replace_the_known_topology(monkeypatch: pytest.MonkeyPatch) -> None:
