@@ -16,11 +16,10 @@ ask() { # NODE COMMAND...: an error of Redis ends this script.
 }
 assigned() { ask "$1" info | sed -n 's/^cluster_slots_assigned:\([0-9]*\).*/\1/p'; }
 most_assigned() { for node in $there; do assigned "$node"; done | sort -n | tail -n 1; }
-within() { # CONDITION...: wait until it holds.
-    tries=$((PATIENCE * 2))
+within() { # CONDITION...: wait until it holds, for PATIENCE seconds.
+    end=$(($(date +%s) + PATIENCE))
     until "$@"; do
-        tries=$((tries - 1))
-        [ "$tries" -gt 0 ] || { say "not in time: $*" >&2; exit 1; }
+        [ "$(date +%s)" -lt "$end" ] || { say "not in time: $*" >&2; exit 1; }
         sleep 0.5
     done
 }

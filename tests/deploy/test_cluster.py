@@ -217,7 +217,8 @@ async def test_a_replica_takes_over_and_nothing_acknowledged_is_lost(
 
 async def test_a_node_that_lost_its_data_becomes_a_replica_with_the_next_start(cluster: Compose) -> None:
     lost = "redis-7"
-    cluster("rm", "--stop", "--force", lost)
+    # The service that gives folders to their user mounts the volume as well.
+    cluster("rm", "--stop", "--force", lost, "secrets")
     cluster.docker("volume", "rm", f"{cluster.project}_{lost}")
     cluster("up", "--detach", "--wait", "--scale", f"worker={WORKERS}")
     assert living(cluster)[lost] == "slave"
