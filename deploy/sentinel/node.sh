@@ -6,20 +6,23 @@ set -eu
 DATA=${DATA:-/data} SECRETS=${SECRETS:-/run/relay} BASE=${BASE:-/etc/redis.conf} PORT=${PORT:-6379}
 umask 077
 
-# Written anew at each start, as passwords may have changed. A master that has lost its replicas refuses writes, so that one
+# Redis writes all its settings into this file when the sentinels change its part. Only the part is kept; the rest is written anew
+# at each start, as passwords and redis.conf may have changed. A master that has lost its replicas refuses writes, so that one
 # which the others have replaced takes none; all masters refuse them until a replica follows.
-cat > "$DATA/set.conf" <<END
+part=
+if [ -e "$DATA/node.conf" ]; then
+    part=$(grep '^replicaof ' "$DATA/node.conf") || part=
+elif [ "$NODE" != "$MASTER" ]; then
+    part="replicaof $MASTER $PORT"
+fi
+cat > "$DATA/node.conf.new" <<END
 include $BASE
 replica-announce-ip $NODE
 masteruser replica
 masterauth $(cat "$SECRETS/replica_password")
 min-replicas-to-write 1
 min-replicas-max-lag 10
+$part
 END
-
-# Redis adds its part to this file when the sentinels change it.
-if [ ! -e "$DATA/node.conf" ]; then
-    { echo "include $DATA/set.conf"; [ "$NODE" = "$MASTER" ] || echo "replicaof $MASTER $PORT"; } > "$DATA/node.conf.new"
-    mv "$DATA/node.conf.new" "$DATA/node.conf"
-fi
+mv "$DATA/node.conf.new" "$DATA/node.conf"
 exec redis-server "$DATA/node.conf" "$@"

@@ -149,12 +149,17 @@ async def test_a_worker_of_the_variant_follows_its_master(
     await eventually(named, 30)
 
 
-async def test_new_passwords_are_used_after_a_restart(scripted: ScriptedSet) -> None:
+async def test_new_passwords_are_used_after_a_restart_and_parts_stay(scripted: ScriptedSet) -> None:
+    """After a failover, each Redis has a file with all settings of before."""
     await eventually(lambda: asyncio.to_thread(lambda: scripted.master() == NODES[0]), 60)
     await eventually(lambda: asyncio.to_thread(lambda: scripted.replicas_in_step() == 2), 60)
+    scripted.kill(NODES[0])
+    await eventually(lambda: asyncio.to_thread(lambda: scripted.master() in NODES[1:]), 60)
+    new = scripted.master()
+    await eventually(lambda: asyncio.to_thread(lambda: scripted.replicas_in_step() == 1), 60)
     await asyncio.to_thread(scripted.renew)
     # The sentinels log in to each Redis, and the replicas to their master.
-    await eventually(lambda: asyncio.to_thread(lambda: scripted.master() != ""), 90)
+    await eventually(lambda: asyncio.to_thread(lambda: scripted.master() == new), 90)
     await eventually(lambda: asyncio.to_thread(lambda: scripted.replicas_in_step() == 2), 60)
     await eventually(lambda: asyncio.to_thread(lambda: scripted.flags() == "master"), 60)
 
