@@ -11,7 +11,7 @@ from relay.limits import Clock
 TICK: Final = 0.05
 """Seconds between two ticks."""
 
-_MOST: Final = 0.25
+MOST: Final = 0.25
 """Seconds that one tick counts at most: on a busy machine, each one comes a little late."""
 
 
@@ -20,13 +20,14 @@ class AwakeTime:
 
     A process that was stopped, or busy with other work, has not read the answers that wait in its sockets, and what it
     wanted to send may not have left. Timers are due before sockets are read, so a timeout by any other clock ends then,
-    and blames Redis. Here, each tick counts a quarter of a second at most, however late it comes.
+    and blames Redis. Here, each tick counts `most` seconds at most, however late it comes.
 
     It ticks from the first `open` to the last `close`: each of its users calls both.
     """
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, clock: Clock = time.monotonic, *, most: float = MOST) -> None:
         self._clock = clock
+        self._most = most
         self._users = 0
         self._ticked = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -80,7 +81,7 @@ class AwakeTime:
 
     def _tick(self) -> None:
         now = self._clock()
-        self.now += min(now - self._ticked, _MOST)
+        self.now += min(now - self._ticked, self._most)
         self._ticked = now
         self._plan()
 

@@ -22,11 +22,11 @@ PAUSES = 4
 """Seconds, with the two of every fault, within which delivery is whole after a new master takes writes."""
 
 
-_BETWEEN, _BETWEEN_TIME = 6, 0.7
+_BETWEEN, _BETWEEN_TIME = 4, 0.7
 """Messages of each member while its slot is between two masters, and the seconds for which it stays there."""
 
-_LARGE = 30_000
-"""Bytes of every other one: such messages are served in turns."""
+_LARGE = 17_000
+"""Bytes of every other one: such messages are served in turns. Those of one room are less than half of `send_buffer`."""
 
 
 def _cluster(arena: Arena) -> Cluster:

@@ -36,6 +36,16 @@ async def test_each_tick_counts_a_quarter_of_a_second_at_most() -> None:
     awake.close()
 
 
+async def test_the_most_that_a_tick_counts_can_be_less() -> None:
+    clock = Clock()
+    awake = AwakeTime(clock, most=0.1)
+    awake.open()
+    clock.now += 3
+    await ticked(awake)
+    assert awake.now == pytest.approx(0.1)
+    awake.close()
+
+
 async def test_it_ticks_until_its_last_user_has_gone() -> None:
     awake = AwakeTime()
     awake.open()

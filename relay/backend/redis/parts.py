@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from relay.awake import AwakeTime
+from relay.awake import MOST, AwakeTime
 from relay.backend.headroom import Headroom
 from relay.backend.presence import LeaseName, Leases
 from relay.backend.redis.addresses import RedisAddresses
@@ -62,7 +62,7 @@ def parts_of_one(
     probe: str,
 ) -> RedisParts:
     """Make the parts for one Redis; `probe` names the worker in its probe."""
-    keys, awake = Keys(redis.prefix, redis.database), AwakeTime()
+    keys, awake = Keys(redis.prefix, redis.database), awake_time(redis)
     dialer = Dialer(
         redis.url,
         password=redis.password,
@@ -103,6 +103,11 @@ def parts_of_one(
         replicas,
         client,
     )
+
+
+def awake_time(redis: RedisSettings) -> AwakeTime:
+    """Make the clock for timeouts: a worker that stood still must not miss its probe for that, however short it is."""
+    return AwakeTime(most=min(MOST, redis.probe_timeout / 6))
 
 
 def headroom_of(settings: BackendSettings, metrics: Metrics) -> Headroom:

@@ -21,7 +21,7 @@ from relay.backend.redis.leases import RedisLeases
 from relay.backend.redis.lookups import Lookups
 from relay.backend.redis.memory import RedisMemory
 from relay.backend.redis.outboxes import RedisOutboxes
-from relay.backend.redis.parts import DIAL_TIMEOUT, RedisParts, headroom_of, replicas_of
+from relay.backend.redis.parts import DIAL_TIMEOUT, RedisParts, awake_time, headroom_of, replicas_of
 from relay.backend.redis.registration import Registration
 from relay.backend.redis.run import RedisRun
 from relay.backend.settings import BackendSettings, RedisSettings
@@ -44,7 +44,7 @@ def parts_of_cluster(
     probe: str,
 ) -> RedisParts:
     """Make the parts for a cluster; `probe` names the worker in its probes."""
-    keys, awake = ClusterKeys(redis.prefix), AwakeTime()
+    keys, awake = ClusterKeys(redis.prefix), awake_time(redis)
     dial = dialing(redis, lease.worker)
     cluster = cluster_client(settings, redis, keys, metrics, dial, on_new_run=on_new_run, awake=awake)
 
