@@ -26,7 +26,7 @@ _BETWEEN, _BETWEEN_TIME = 4, 0.7
 """Messages of each member while its slot is between two masters, and the seconds for which it stays there."""
 
 _LARGE = 17_000
-"""Bytes of every other one: such messages are served in turns. Those of one room are less than half of `send_buffer`."""
+"""Bytes of every other one: such messages are served in turns. A room has less of them than a replay may."""
 
 
 def _cluster(arena: Arena) -> Cluster:
