@@ -70,5 +70,6 @@ def test_it_may_use_its_keys_and_channels(relay_user: redis.Redis) -> None:
     ],
 )
 def test_it_may_do_nothing_else(relay_user: redis.Redis, command: str) -> None:
-    with pytest.raises(redis.exceptions.NoPermissionError):
+    # Older servers do not know all of these commands.
+    with pytest.raises(redis.exceptions.ResponseError, match="permission|unknown command"):
         relay_user.execute_command(*command.split(" "))
