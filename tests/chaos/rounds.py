@@ -214,8 +214,8 @@ async def _presence_after(
         exact = None if wrong else now if exact is None else exact
         if now >= ended + within and ghosts is None:
             ghosts = await field.ghosts()
-        if now >= ended + (within if exact else within + PATIENCE):
-            after = max(0.0, exact - ended) if exact else None
+        if now >= ended + (within if exact is not None else within + PATIENCE):
+            after = max(0.0, exact - ended) if exact is not None else None
             return Presence(after, wrong, ghosts or set(), await field.ghosts() if ghosts else set())
         await asyncio.sleep(_EVERY)
 
