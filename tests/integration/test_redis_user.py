@@ -71,5 +71,5 @@ def test_it_may_use_its_keys_and_channels(relay_user: redis.Redis) -> None:
 )
 def test_it_may_do_nothing_else(relay_user: redis.Redis, command: str) -> None:
     # Older servers do not know all of these commands.
-    with pytest.raises(redis.exceptions.ResponseError, match="permission|unknown command"):
+    with pytest.raises(redis.exceptions.ResponseError, match=r"permission|unknown command"):
         relay_user.execute_command(*command.split(" "))
