@@ -228,7 +228,7 @@ async def test_a_node_that_lost_its_data_becomes_a_replica_with_the_next_start(c
 async def all_are_served(compose: Compose, enter: Enter) -> bool:
     wait_for(lambda: is_whole(compose), SLOWLY, lambda: states(compose))
     wait_for(compose.ready)
-    clients = [await enter(f"/rooms/{room_at(shard, 'after')}?peer=ann") for shard in range(len(MASTERS))]
+    clients = [await enter(f"/rooms/{room_at(shard, 'after')}") for shard in range(len(MASTERS))]
     return all([await acknowledged(client, "hello") for client in clients])
 
 

@@ -190,7 +190,7 @@ async def test_another_master_takes_over_and_nothing_acknowledged_is_lost(
 async def is_served(compose: Compose, enter: Enter) -> bool:
     wait_for(lambda: in_step(compose, 2), SLOWLY, lambda: states(compose))
     wait_for(compose.ready)
-    ann = await enter("/rooms/after?peer=ann")
+    ann = await enter("/rooms/after")
     answer = await ann.ask({"type": "publish", "envelope": {"message": "hello"}})
     return bool(answer["type"] == "ack")
 
