@@ -10,6 +10,7 @@ COPY requirements.lock ./
 RUN python -m venv /opt/relay \
     && pip install --no-cache-dir --no-compile --only-binary :all: --require-hashes --requirement requirements.lock
 COPY pyproject.toml README.md LICENSE ./
+COPY deploy/hatch_build.py deploy/
 COPY relay relay
 # Remove the packages that are needed only to build.
 RUN pip install --no-cache-dir --no-compile --no-build-isolation --no-deps . \

@@ -9,6 +9,8 @@ CONFORMANCE := tests/conformance
 BROWSER := tests/browser
 BENCH := tests/bench
 BENCH_VENV := build/bench/venv
+# The compiled build, installed as users install it, and a checkout around it for the tests.
+COMPILED := build/compiled
 # Virtual environments with clients that nobody here wrote.
 PYTHON_CLIENTS := build/clients/python-5 build/clients/python-4
 
@@ -28,7 +30,7 @@ IMAGE ?= debian:trixie
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run test test-gateways test-redis test-quiet test-clients test-container test-deploy coverage chaos abuse bench bench-quick bench-parts bench-compare bench-cluster lint docs format lock tools clean audit pin
+.PHONY: help run compiled test test-compiled test-gateways test-redis test-quiet test-clients test-container test-deploy coverage chaos abuse bench bench-quick bench-parts bench-compare bench-cluster lint docs format lock tools clean audit pin
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 23
@@ -36,8 +38,19 @@ help: ## List the targets.
 run: $(VENV)/.installed ## Start one worker; ARGS="--port 9000" passes options.
 	@exec $(BIN)/relay serve $(ARGS)
 
+compiled: $(COMPILED)/.installed ## Install the relay with its hot path compiled to C, into build/compiled; needs a C compiler.
+	@$(COMPILED)/bin/relay --version
+
+# These tools bring the headers of the system's own Python; others have theirs.
+compiled test-compiled: TOOLS += cc:build-essential
+
 test: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the test suite; ARGS="-k name" passes options, PYTHON=python3.13 names another Python.
 	$(PYTEST) -m "not gateways and not quiet or smoke" $(ARGS)
+
+# Build, clients and servers are those of the checkout; only `relay` is the compiled one.
+test-compiled: $(COMPILED)/.installed tools $(PACKAGES) ## Run the test suite over the compiled build; ARGS as for `make test`.
+	cd $(COMPILED)/checkout && TESTED_BUILD=compiled .venv/bin/python -m pytest --numprocesses=$(JOBS) --dist=loadfile \
+		--no-loadscope-reorder -m "not gateways and not quiet or smoke" $(ARGS)
 
 test-gateways: $(VENV)/.installed-dev tools $(PACKAGES) $(PYTHON_CLIENTS:=/.installed) ## Run the tests with real clients and browsers; `make test` has one case of each.
 	$(PYTEST) -m gateways $(ARGS)
@@ -133,7 +146,7 @@ lock: ## Write the lock files anew, with the newest versions allowed.
 	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) \
 		--group build --output-file requirements.lock pyproject.toml
 	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) --constraints requirements.lock \
-		--group build --group test --group lint --output-file tests/requirements.lock pyproject.toml
+		--group build --group compile --group test --group lint --output-file tests/requirements.lock pyproject.toml
 	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) \
 		--output-file $(BENCH)/peers/requirements.lock $(BENCH)/peers/requirements.in
 	for version in 5 4; do build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) \
@@ -190,6 +203,19 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/.made
 
 $(VENV)/.installed-dev: tests/requirements.lock $(VENV)/.installed
 	$(PIP) install --quiet --require-hashes --requirement tests/requirements.lock
+	@touch $@
+
+# The requirements are those of the other environment, whose packages this one reads.
+$(COMPILED)/.installed: pyproject.toml deploy/hatch_build.py $(shell find relay -type f -not -name '*.pyc') | $(VENV)/.installed-dev tools
+	$(BIN)/python -m venv --clear --without-pip $(COMPILED)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		>$$($(COMPILED)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/requirements.pth
+	SIGNAL_RELAY_COMPILE=1 $(PIP) --python $(COMPILED)/bin/python install --quiet --no-build-isolation --no-deps \
+		--ignore-installed .
+	mkdir $(COMPILED)/checkout
+	for name in $$(ls -A | grep -vxE 'relay|build|\.git|\.venv.*'); do ln -s ../../../$$name $(COMPILED)/checkout/; done
+	ln -s .. $(COMPILED)/checkout/.venv
+	ln -s ../lib/$$(ls $(COMPILED)/lib)/site-packages/relay $(COMPILED)/checkout/relay
 	@touch $@
 
 $(BENCH_VENV)/.installed: $(BENCH)/peers/requirements.lock | $(VENV)/.made

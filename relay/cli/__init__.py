@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from relay import __version__
+from relay.build import BUILD
 
 _COMMANDS: Final = {
     "serve": "relay.cli.serve:serve",
@@ -69,7 +70,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(__version__, prog_name="relay")
+@click.version_option(__version__, prog_name="relay", message=f"%(prog)s, version %(version)s ({BUILD})")
 def main() -> None:
     """Relay messages between the members of rooms, over WebSockets."""
     for stream in (sys.stdout, sys.stderr):

@@ -75,6 +75,7 @@ def _of_worker(health: Health) -> dict[str, Any]:
         **_readiness(health.ready),
         "worker": health.worker,
         "version": health.version,
+        "build": health.build,
         "uptime_seconds": round(health.uptime, 3),
         "rooms": health.rooms,
         "connections": health.connections,

@@ -138,10 +138,11 @@ HEALTH: Final[dict[str, Json]] = {
         "allOf": [
             ref("Readiness"),
             object_of(
-                "worker version uptime_seconds rooms connections draining checks",
+                "worker version build uptime_seconds rooms connections draining checks",
                 {
                     "worker": STRING,
                     "version": STRING,
+                    "build": {"enum": ["compiled", "pure Python"]},
                     "uptime_seconds": {"type": "number", "minimum": 0},
                     "rooms": COUNT,
                     "connections": COUNT,

@@ -8,6 +8,8 @@ import struct
 from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
 
+from mypy_extensions import mypyc_attr
+
 from relay.model.commands import Command
 from relay.model.events import Event
 
@@ -15,6 +17,7 @@ _MEDIUM: Final = struct.Struct("!BBH")
 _LARGE: Final = struct.Struct("!BBQ")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Frame:
     """A WebSocket message, made once and shared by all its receivers; `data` is UTF-8 if `is_text`."""
 
@@ -46,6 +49,7 @@ class Frame:
         return self._wire
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Bundle(Frame):
     """A message of several frames which only mean something together, such as a text and its binary attachments."""
 

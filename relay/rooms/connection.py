@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, MutableSequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from relay.metrics import ProtocolMetrics
 from relay.model.codec import Batch, Frame
 from relay.model.errors import SLOW, CloseReason
@@ -218,6 +220,7 @@ class WireConnection:
             buffer.clear()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class BufferedConnection:
     """The common part of connections whose frames wait until they can be sent, up to `limit` bytes.
 

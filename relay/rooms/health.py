@@ -26,11 +26,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A worker's state; `ready` when clients may be sent to it. `uptime` is in seconds."""
+    """A worker's state; `ready` when clients may be sent to it. `build` is as in `relay.build`, `uptime` in seconds."""
 
     ready: bool
     worker: str
     version: str
+    build: str
     uptime: float
     rooms: int
     connections: int

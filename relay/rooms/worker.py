@@ -17,6 +17,7 @@ from relay.address_rates import RequestRate
 from relay.backend.bus import Published
 from relay.backend.presence import LeaveReason
 from relay.backend.trees import WriteReceipt
+from relay.build import BUILD
 from relay.config import Settings
 from relay.fleet_key import FleetKey
 from relay.identity.admin import AdminToken
@@ -216,6 +217,7 @@ class Worker:
             ready=self.ready,
             worker=self.id,
             version=__version__,
+            build=BUILD,
             uptime=self.clock() - self._started,
             rooms=len(self._parts.hub.rooms),
             connections=len(self.admissions),

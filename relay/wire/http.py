@@ -329,7 +329,7 @@ class HttpProtocol(HttpToolsProtocol):
         # a connection over HTTP, uvicorn does the same.
         self.parser = None  # type: ignore[assignment]
         call = AsgiWebSocket(self.transport, self._limits, cast(Scope, self.scope), self.url, key, arrived)
-        self.transport.set_protocol(call.protocol)
+        self.transport.set_protocol(cast(asyncio.Protocol, call.protocol))
         self._forget_request()
         task = self.loop.create_task(call.run(self.app))
         self.tasks.add(task)

@@ -63,8 +63,10 @@ _NO_TURNS: Final = _BY_RECEIVER | _RESTING | _IN_LINE
 """Reasons that also keep bytes from being parsed which were read already."""
 
 
-class FrameReading(asyncio.Protocol):
+class FrameReading:
     """Reads the frames of one connection; a subclass takes the messages, writes, and ends the connection.
+
+    An `asyncio.Protocol`, but not by inheritance, so that it can be a native class of the compiled build.
 
     `address` is the name under which the client's address is counted. `_paused` has the reasons for which the
     connection is not read. At `_frames_due`, all small frames so far are paid for by their rate. `_lost` is set when
@@ -102,6 +104,9 @@ class FrameReading(asyncio.Protocol):
         self._lost = self._closing = self._reported = False
         self.write_paused = False
         self.address = ""
+
+    def eof_received(self) -> None:
+        """Let the transport close."""
 
     # For the subclass to implement.
 

@@ -95,7 +95,7 @@ def npm(*names: str) -> Callable[[], str]:
 
 def relay_version() -> str:
     said = subprocess.run([RELAY, "--version"], capture_output=True, text=True, check=False).stdout
-    return f"signal-relay {said.split()[-1]}" if said.strip() else "this checkout"
+    return f"signal-relay {said.split(maxsplit=2)[-1].strip()}" if said.strip() else "this checkout"
 
 
 def centrifuge_version() -> str:

@@ -48,8 +48,11 @@ def pack(*arguments: Argument) -> bytes:
     return packed
 
 
-class RedisConnection(asyncio.Protocol):
-    """An open connection: `send` commands; the callback gets their replies in order, grouped as they arrived."""
+class RedisConnection:
+    """An open connection: `send` commands; the callback gets their replies in order, grouped as they arrived.
+
+    An `asyncio.Protocol`, but not by inheritance, so that it can be a native class of the compiled build.
+    """
 
     def __init__(self, connection: AbstractConnection, on_replies: Replies, on_lost: Callable[[], None]) -> None:
         self._on_replies = on_replies
@@ -64,7 +67,7 @@ class RedisConnection(asyncio.Protocol):
         self._stream = cast(asyncio.StreamWriter, connection._writer)
         connection._writer = connection._reader = None
         self._transport = cast(asyncio.Transport, self._stream.transport)
-        self._transport.set_protocol(self)
+        self._transport.set_protocol(cast(asyncio.Protocol, self))
 
     def send(self, command: bytes) -> None:
         """Queue a packed command; the commands of one turn of the event loop are sent in one write."""
@@ -105,6 +108,15 @@ class RedisConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Notify the owner, which opens another connection."""
         self._on_lost()
+
+    def eof_received(self) -> None:
+        """Let the transport close."""
+
+    def pause_writing(self) -> None:
+        """Go on: commands that Redis does not take have a deadline."""
+
+    def resume_writing(self) -> None:
+        """Go on."""
 
 
 class Dialer:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import hiredis
+from mypy_extensions import mypyc_attr
 
 from relay.awake import AwakeTime
 from relay.backend.redis.connection import Dialer, RedisConnection, pack, refused
@@ -27,6 +28,7 @@ Arrival = tuple[bytes, bytes | None]
 """A Redis channel and a payload published there; None if payloads may have been missed before this point."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Subscriber:
     """Receives the payloads published on Redis channels.
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Generic
 
 from msgspec import structs
+from mypy_extensions import mypyc_attr
 
 from relay.gateways.base.acknowledgements import Acknowledgements
 from relay.gateways.base.costs import extra_cost
@@ -65,6 +66,7 @@ from relay.rooms.worker import Worker
 log = logging.getLogger("relay.session")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Session(Generic[In]):
     """Serves one client: takes its requests, and executes the commands that its codec makes of them.
 
@@ -555,6 +557,7 @@ class Session(Generic[In]):
         self._connection.close(INTERNAL)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class WebSocketSession(Session[Frame]):
     """The session of a client that has a WebSocket to itself: its `Receiver`, and a `Client` of the worker.
 

@@ -8,6 +8,7 @@ a plain server that echoes envelopes pick messages by their channel, and so neve
 from typing import Final
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
 from relay.gateways.base.event_fields import event_fields
 from relay.gateways.native.commands import (
@@ -64,6 +65,7 @@ _COMMANDS = CONTROL_COMMANDS | {
 }  # fmt: skip
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class NativeCodec:
     """The `Codec` of the native protocol.
 

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct
+from mypy_extensions import mypyc_attr
 
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.session import WebSocketSession
@@ -54,6 +55,7 @@ class TopicCodec(NativeCodec):
         return Frame(b'{"type":"publish","topic":%b,"data":%b}' % (topic, data))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class NativeSession(WebSocketSession):
     """Serves a native client.
 

@@ -13,6 +13,7 @@ import click
 import pytest
 
 from relay import __version__, cli
+from relay.build import BUILD
 from tests.unit.cli.conftest import run
 
 
@@ -25,7 +26,7 @@ def test_both_ways_to_start_it_print_the_version(command: Sequence[str]) -> None
     if not Path(command[0]).exists() and "CI" not in os.environ:
         pytest.skip("the package is not installed in this environment; make test does it")
     done = subprocess.run([*command, "--version"], check=True, capture_output=True, text=True)
-    assert done.stdout == f"relay, version {__version__}\n"
+    assert done.stdout == f"relay, version {__version__} ({BUILD})\n"
 
 
 def test_help_names_the_commands_for_people() -> None:

@@ -26,6 +26,7 @@ async def test_ready(site: MakeSite) -> None:
         "ready": True,
         "worker": "w1",
         "version": "1.2.3",
+        "build": "compiled",
         "uptime_seconds": 12.346,
         "rooms": 2,
         "connections": 3,
