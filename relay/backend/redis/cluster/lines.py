@@ -88,7 +88,6 @@ class ClusterLines:
         self._timer: asyncio.TimerHandle | None = None
         self._closing = set[asyncio.Task[None]]()
         self._is_open = False
-        self._awake.close()
 
     async def __aenter__(self) -> Self:
         self._is_open = True
@@ -164,7 +163,8 @@ class ClusterLines:
         oldest = None if not heard or None in heard else max(one for one in heard if one is not None)
         ready = bool(states) and not down
         ready = ready and (not deaf if self._all_needed else any(state.ready for _, state in states))
-        reachable = bool(states) and not missing and all(state.reachable for _, state in states)
+        # Not deaf: no other worker could serve the clients, which a deaf one sends away.
+        reachable = bool(states) and not missing and not down and all(state.reachable for _, state in states)
         problem = "; ".join(deaf) or ("" if states else self._cluster.report)
         if (loop := self._cluster.loop) is not None and loop.problem:
             ready, problem = False, f"{loop.name} {loop.problem}"

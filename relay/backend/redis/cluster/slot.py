@@ -222,6 +222,9 @@ class Slot(RedisPlace):
             asyncio.get_running_loop().call_later(delay, self._try, pause)
 
     def _try(self, pause: _Pause) -> None:
+        if pause is not self._pause:
+            # It has ended meanwhile, and all that it held was sent: the callback of a reply had sent something at once.
+            return
         self._expire(pause)
         pause.trying = False
         if not pause.returned and not pause.later:

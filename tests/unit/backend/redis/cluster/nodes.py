@@ -104,10 +104,10 @@ class World:
         run: Any = Run()
         return Node(address, link, run, link)
 
-    async def become(self, epoch: int = 1, **owners: tuple[int, int]) -> None:
+    async def become(self, epoch: int = 1, *, down: bool = False, **owners: tuple[int, int]) -> None:
         """Let the cluster find this topology: the first and last slot of each node."""
         shards = tuple(Shard((host, 1), (slots,)) for host, slots in owners.items())
-        self.search.topology = Topology(epoch, shards, tuple(one.address for one in shards))
+        self.search.topology = Topology(epoch, shards, tuple(one.address for one in shards), down)
         self.cluster.refresh()
         await until(lambda: self.cluster.topology is self.search.topology)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from relay.awake import AwakeTime
 from relay.backend.bus import BusHealth
 from relay.backend.redis.cluster.lines import ClusterLines
 from relay.backend.redis.cluster.node import Node
@@ -70,13 +71,17 @@ class Desk:
         self.world = World()
         self.made: dict[str, Line] = {}
         self.replication = ShardReplication(self.world.cluster, Metrics(), needed=0)
-        self.lines = ClusterLines(
+        self.lines = self.make_lines(all_needed=all_needed)
+
+    def make_lines(self, *, all_needed: bool = False, awake: AwakeTime | None = None) -> ClusterLines:
+        return ClusterLines(
             self.world.cluster,
             self.make,
             lambda node: f"probe-{node.tag}",
             self.replication,
             all_needed=all_needed,
             timeout=0.2,
+            awake=awake,
         )
 
     def make(self, node: Node, probe: str, on_moved: Callable[[int], None]) -> Any:
@@ -168,3 +173,29 @@ async def test_all_shards_may_be_needed() -> None:
         assert desk.lines.health().ready
         desk.made["b"].state = BusHealth(False, True, None, "own probe not heard yet")
         assert not desk.lines.health().ready
+
+
+async def test_a_cluster_that_refuses_all_commands_is_not_reached(desk: Desk) -> None:
+    """Its workers are not deaf, so they keep their clients: no other worker could serve them."""
+    await desk.world.become(a=(0, 16_383), down=True)
+    health = desk.lines.health()
+    assert (health.ready, health.reachable) == (False, False)
+    assert health.problem.startswith("the Redis cluster is down")
+    await desk.world.become(2, a=(0, 16_383))
+    assert desk.lines.health() == BusHealth(True, True, 0.1, "", deaf=())
+
+
+async def test_the_clock_of_others_goes_on_before_and_after_the_lines_are_open() -> None:
+    desk = Desk()
+    awake = desk.world.cluster.awake
+
+    async def ticked() -> None:
+        before = awake.now
+        await until(lambda: awake.now > before)
+
+    async with desk.world.cluster:
+        lines = desk.make_lines(awake=awake)
+        await ticked()
+        async with lines:
+            await ticked()
+        await ticked()

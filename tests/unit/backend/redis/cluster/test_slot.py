@@ -123,6 +123,38 @@ async def test_commands_that_come_back_are_not_overtaken_by_later_ones() -> None
     assert desk.cluster.held == 0
 
 
+async def test_a_reply_whose_callback_sends_at_once_does_not_send_what_is_held_twice() -> None:
+    """As that of a script which the node does not have: it is sent again."""
+    desk = Desk()
+    desk.slot.send(b"1", lambda reply: desk.send("3"))
+    desk.send("2")
+    desk.link("a").answer(MOVED_B, MOVED_B)
+    await turns()
+    desk.link("b").answer(b"x")
+    await turns()
+    assert desk.link("b").sent == [b"1", b"2", b"3"]
+    # Another pause, while a timer of the one before may be due: nothing of it is lost.
+    desk.link("b").answer(b"y", b"z")
+    assert [name for name, _ in desk.replies] == ["2", "3"]
+    assert desk.cluster.held == 0
+
+
+async def test_the_timer_of_an_earlier_pause_does_not_end_a_later_one() -> None:
+    desk = Desk()
+    desk.slot.send(b"1", lambda reply: desk.send("3"))
+    desk.send("2")
+    desk.link("a").answer(MOVED_B, MOVED_B)
+    await turns()
+    # In one turn: the slot goes on, and moves again before the timer is due that the callback has set.
+    desk.link("b").answer(b"x", error("MOVED 7 c:1"))
+    desk.send("4")
+    await turns()
+    desk.link("b").answer(error("MOVED 7 c:1"))
+    await turns()
+    desk.link("c").answer(b"y")
+    assert desk.link("c").sent == [b"2", b"3", b"4"]
+
+
 async def test_a_node_may_be_asked_for_one_command_only() -> None:
     desk = Desk()
     desk.send("1", "2")
