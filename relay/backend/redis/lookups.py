@@ -27,16 +27,18 @@ class Lookups:
         self._pending: dict[str, asyncio.Future[None]] = {}
 
     async def find(self, host: str) -> None:
-        """Return when the name has been resolved, at once if it is an address; raises the error of the lookup."""
+        """Return when the name has been resolved, at once if it is an address; raises why it failed."""
         if _is_address(host):
             return
         lookup = self._pending.get(host)
         if lookup is None:
             if len(self._pending) >= _MOST:
                 raise OSError(f"too many host names are looked up: {_MOST}")
-            lookup = self._pending[host] = asyncio.get_running_loop().create_future()
+            lookup = asyncio.get_running_loop().create_future()
             lookup.add_done_callback(_ignore_failure)
+            # Raises RuntimeError where a process may not have so many threads.
             Thread(target=self._run, args=(host, lookup), name="lookup", daemon=True).start()
+            self._pending[host] = lookup
         # Another attempt may wait for it as well, and the next one will.
         await asyncio.shield(lookup)
 

@@ -92,3 +92,19 @@ async def test_a_lookup_may_outlive_the_event_loop() -> None:
     for thread in before:
         await asyncio.to_thread(thread.join, 30)
         assert not thread.is_alive()
+
+
+async def test_a_name_is_looked_up_again_after_there_was_no_thread_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names()
+    lookups = Lookups(names)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            await lookups.find("redis")
+    async with asyncio.timeout(30):
+        await lookups.find("redis")
+    assert names.asked == ["redis"]
