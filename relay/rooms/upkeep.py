@@ -51,8 +51,10 @@ class Upkeep:
                 await self.work()
                 await asyncio.sleep(max(0.0, due - self._clock()))
         finally:
-            if self._renewing is not None:
-                self._renewing.cancel()
+            renewing, self._renewing = self._renewing, None
+            if renewing is not None:
+                renewing.cancel()
+                await asyncio.gather(renewing, return_exceptions=True)
 
     async def work(self) -> None:
         """One round. A failure is noted, and never raised."""
@@ -60,17 +62,20 @@ class Upkeep:
             await self._departures.settle_due()
             idle = await self._subscriptions.unsubscribe_idle()
             self._copies.drop(idle)
-            await self._renew(idle)
-            self._health.note("upkeep", None)
+            if await self._renew(idle):
+                self._health.note("upkeep", None)
         except RelayError as error:
             log.debug("upkeep of rooms failed: %s", error)
             self._health.note("upkeep", error)
 
-    async def _renew(self, idle: list[str]) -> None:
+    async def _renew(self, idle: list[str]) -> bool:
+        """Renew some rooms, and give up idle ones; tell whether that has ended, so that Redis has taken all of it."""
         self._left += idle
         if self._renewing is None:
             left, self._left = self._left, []
             self._renewing = asyncio.create_task(self._renewal.renew(left), name="renewal of rooms")
-        if (await asyncio.wait([self._renewing], timeout=self._interval))[0]:
-            renewed, self._renewing = self._renewing, None
-            renewed.result()
+        if not (await asyncio.wait([self._renewing], timeout=self._interval))[0]:
+            return False
+        renewed, self._renewing = self._renewing, None
+        renewed.result()
+        return True

@@ -82,6 +82,37 @@ async def test_a_refusal_is_noted_and_the_next_round_works_again(world: UpkeepWo
     assert world.health.refusal == ""
 
 
+async def test_a_refusal_stands_until_a_renewal_has_ended_well(world: UpkeepWorld) -> None:
+    member = await world.join("a")
+    await world.membership.leave(member, hold=False)
+    world.leases.failures = [Unavailable().because("OOM")]
+    await world.upkeep.work()
+    world.upkeep = world.make_upkeep(lambda: world.now, 0.01)
+    world.leases.away = asyncio.Event()
+    await world.membership.leave(await world.join("b"), hold=False)
+    await world.upkeep.work()
+    assert world.health.refusal == "OOM"
+    world.leases.away.set()
+    await world.upkeep.work()
+    assert world.health.refusal == ""
+
+
+async def test_a_loop_that_died_while_a_renewal_waited_goes_on(world: UpkeepWorld) -> None:
+    await world.membership.leave(await world.join("a"), hold=False)
+    world.upkeep = world.make_upkeep(asyncio.get_running_loop().time, 0.01)
+    world.leases.away = asyncio.Event()
+    working = asyncio.create_task(world.upkeep.run())
+    async with asyncio.timeout(5):
+        while "unsubscribe" not in world.bus.calls:
+            await asyncio.sleep(0)
+    working.cancel()
+    await asyncio.wait([working])
+    world.leases.away.set()
+    await world.membership.leave(await world.join("b", room="other"), hold=False)
+    await world.upkeep.work()
+    assert world.leases.touched == [([], ["other"])]
+
+
 async def test_a_renewal_that_waits_for_a_part_of_redis_delays_no_leave(world: UpkeepWorld) -> None:
     gone = await world.join("a")
     held = await world.join("b", room="other")
