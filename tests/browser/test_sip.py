@@ -142,7 +142,7 @@ async def test_a_call_is_transferred(
 @pytest_asyncio.fixture(loop_scope="session")
 async def network(redis_server: RedisServer) -> AsyncIterator[tuple[list[Relay], list[Network]]]:
     """Two workers of this test alone, each behind a network that may lead to the other one."""
-    prefix = f"sip{next(_numbers)}"
+    prefix = f"relay:sip{next(_numbers)}"
     async with AsyncExitStack() as stack:
         relays = [Relay(redis_url=redis_server.url, redis_prefix=prefix, **PATIENT) for _ in range(2)]
         for relay in relays:

@@ -18,7 +18,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 async def couple(redis_server: RedisServer) -> AsyncIterator[tuple[Relay, Relay]]:
-    prefix = f"over-nodejs-{next(_numbers)}"
+    prefix = f"relay:over-nodejs-{next(_numbers)}"
     relays = [Relay(redis_url=redis_server.url, redis_prefix=prefix) for _ in range(2)]
     for relay in relays:
         await relay.ready()
