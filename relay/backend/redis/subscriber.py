@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import hiredis
 from mypy_extensions import mypyc_attr
@@ -37,7 +37,7 @@ class Subscriber:
     time for confirmations counts as `awake` does.
     """
 
-    MESSAGE = b"message"
+    MESSAGE: ClassVar[bytes] = b"message"
     """The first part of Redis's reply with a payload."""
 
     def __init__(
