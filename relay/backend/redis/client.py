@@ -241,7 +241,10 @@ class RedisClient(RedisPlace):
 
     def _bound_clock(self, reply: Any, asked: float) -> None:
         if isinstance(reply, list) and len(reply) == 2:
-            self.clock.bound(int(reply[0]) * 1_000_000 + int(reply[1]), asked)
+            now = int(reply[0]) * 1_000_000 + int(reply[1])
+            self.clock.bound(now, asked)
+            # Heartbeats tell it as well, but not at a node that has no lease, and not at once after a failover.
+            self.clock.learn(now // 1000, asked)
 
     async def _learn_run(self, connection: RedisConnection, pending: Pending) -> None:
         """Learn the run of Redis ahead of the commands that wait: their arguments depend on it."""

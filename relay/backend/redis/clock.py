@@ -47,7 +47,10 @@ class RedisClock:
 
     @property
     def deadline(self) -> int:
-        """When the worker stops waiting for a command sent now, by Redis's clock (ms); 0 if that clock is not known."""
+        """When the worker stops waiting for a command sent now, by Redis's clock (ms); 0 if that clock is not known.
+
+        A worker that stands still waits longer.
+        """
         return 0 if self._offset is None else round(self._offset + (self._clock() + self._timeout) * 1000)
 
     def bound(self, now: int, asked: float) -> None:

@@ -26,6 +26,27 @@ async def test_scripts_are_loaded_before_the_first_command(server: ScriptedRedis
     assert commands == [b"TIME"] + [b"SCRIPT"] * len(ALL) + [b"PING"]
 
 
+async def test_a_connection_knows_the_clock_of_its_redis_before_the_first_heartbeat(server: ScriptedRedis) -> None:
+    """Without it, a script that came too late would write under a lease that is over."""
+    seconds = 1_000
+
+    def answer(command: list[bytes]) -> bytes:
+        return b"*2\r\n$%d\r\n%d\r\n$1\r\n0\r\n" % (len(str(seconds)), seconds) if command[0] == b"TIME" else b"+OK\r\n"
+
+    server.answer = answer
+    async with client_of(server, timeout=5) as client:
+        await client.call("PING")
+        assert 1_005_000 <= client.clock.deadline < 1_010_000
+        # After a failover, as it were.
+        seconds = 7_000
+        server.hang_up()
+        await eventually(lambda: client.clock.deadline > 7_000_000)
+        # And with each look after the node.
+        seconds = 9_000
+        client.bound_clock()
+        await eventually(lambda: client.clock.deadline > 9_000_000)
+
+
 async def test_commands_of_one_turn_leave_in_one_write_and_in_order(server: ScriptedRedis) -> None:
     async with client_of(server) as client:
         await client.call("PING")
