@@ -55,3 +55,12 @@ def test_full_collections_are_rare_while_many_clients_connect() -> None:
     run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     young, middle, full = map(int, run.stdout.split())
     assert full == 0 < middle < young
+
+
+def test_young_objects_are_collected_as_often_as_this_python_does_it() -> None:
+    program = (
+        "import gc; gc.set_threshold(2000, 10, 10); from relay.process.memory import exempt_from_collection; "
+        "exempt_from_collection(); print(*gc.get_threshold())"
+    )
+    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert run.stdout.split() == ["2000", "10", "17"]
