@@ -90,9 +90,9 @@ class Keepalive:
     Watched connections are pinged so often that no more than `watched` seconds are between two pings; each answer is
     checked before the next ping.
 
-    Two wheels turn with one timer. A connection stays in one slot of the first wheel, and is pinged when its slot comes
-    round; a watched one also at regular times in between. The connections pinged in a tick go into the slot of the
-    second wheel that comes round after their timeout.
+    A wheel turns with one timer. A connection stays in one of its slots, and is pinged when this slot comes round; a
+    watched one also at regular times in between. The connections pinged in a tick are noted for the tick after their
+    timeout.
     """
 
     def __init__(self, timing: KeepaliveTiming) -> None:
@@ -102,8 +102,10 @@ class Keepalive:
         soon = min(timeout, watched if rounds == 1 else interval / rounds)
         self._tick = max(min(_LONGEST_TICK, min(interval, soon) / _TICKS), interval / _MOST_SLOTS)
         self._slots: list[set[Pinged]] = [set() for _ in range(max(1, round(interval / self._tick)))]
-        self._checks: list[list[Pinged]] = [[] for _ in range(math.ceil(timeout / self._tick) + 1)]
-        self._check_soon = min(round(soon / self._tick), len(self._checks) - 1)
+        # By the turn in which they are due; the timeout may have many more ticks than there are pings.
+        self._checks: dict[int, list[Pinged]] = {}
+        self._check_after = math.ceil(timeout / self._tick)
+        self._check_soon = max(1, min(round(soon / self._tick), self._check_after))
         # How far the slots of watched connections are from the present one.
         self._between = [len(self._slots) * number // rounds for number in range(1, rounds)]
         self._turn = 0
@@ -127,8 +129,7 @@ class Keepalive:
 
     def _advance(self) -> None:
         self._turn += 1
-        due = self._take_checks()
-        for connection in due:
+        for connection in self._checks.pop(self._turn, ()):
             # A connection that was removed since its ping is in no slot any more.
             if connection in self._slots[connection.keepalive_slot]:
                 guarded(connection.check, "the check of a ping")
@@ -140,13 +141,8 @@ class Keepalive:
             soon += [connection for connection in slot if connection.watched]
         for connection in (*pinged, *soon):
             guarded(connection.ping, "a ping")
-        # The slot before the present one comes round last: after the whole timeout.
-        self._checks[(self._turn - 1) % len(self._checks)] += pinged
-        self._checks[(self._turn + self._check_soon) % len(self._checks)] += soon
-        busy = self._count or any(self._checks)
+        for after, connections in ((self._check_after, pinged), (self._check_soon, soon)):
+            if connections:
+                self._checks.setdefault(self._turn + after, []).extend(connections)
+        busy = self._count or self._checks
         self._timer = asyncio.get_running_loop().call_later(self._tick, self._advance) if busy else None
-
-    def _take_checks(self) -> list[Pinged]:
-        at = self._turn % len(self._checks)
-        due, self._checks[at] = self._checks[at], []
-        return due

@@ -1,6 +1,7 @@
 """One timer for all pings; time is the event loop's, with short intervals, and every wait is for an event."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -212,3 +213,12 @@ def test_the_pings_of_clients_that_came_one_after_the_other_are_not_sent_in_one_
         before, pinged = pinged, sum(not client.calls.empty() for client in clients)
         most = max(most, pinged - before)
     assert most <= 12
+
+
+def test_a_long_timeout_costs_no_memory() -> None:
+    tracemalloc.start()
+    keepalive = Keepalive(KeepaliveTiming(25, 86_400, 8))
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert keepalive
+    assert used < 200_000
