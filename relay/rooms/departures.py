@@ -177,13 +177,14 @@ class Departures:
             await between()
 
     async def settle_due(self) -> None:
-        """One round: attempt all due departures, in batches, so that thousands of them do not flood the connection."""
-        if self._is_away():
-            return
+        """One round: attempt all due departures, in batches, so that thousands of them do not flood the connection.
+
+        The rest of them waits if Redis goes away meanwhile.
+        """
         # The time of the round's beginning: while Redis refuses, an attempt that failed may be due again before the
         # last one is made, and the round would never end.
         now = self._clock()
-        while batch := self._pop_due(now):
+        while not self._is_away() and (batch := self._pop_due(now)):
             # The replies that come later have the same effects.
             await asyncio.wait(list(map(self._attempt, batch)), timeout=_PATIENCE)
         self._metrics.held.set(self._size)

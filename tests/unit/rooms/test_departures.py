@@ -374,3 +374,17 @@ async def test_a_leave_that_waits_for_a_part_of_redis_delays_no_other() -> None:
     await asyncio.sleep(0)
     assert await desk.at(102) == [("a", 0)]
     assert len(desk.departures) == 0
+
+
+async def test_a_round_ends_when_redis_goes_away_in_it() -> None:
+    desk = Desk()
+    pending = desk.presence.pending = asyncio.get_running_loop().create_future()
+    for number in range(1200):
+        desk.departures.schedule(entry(f"p{number}"), hold=False)
+    # The first reply does not come.
+    asyncio.get_running_loop().call_later(0.05, setattr, desk, "away", True)
+    assert len(await desk.at(101)) == 500
+    desk.away = False
+    pending.set_result(True)
+    assert len(await desk.at(102)) == 700
+    assert len(desk.departures) == 0
