@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any
 
 from relay.backend.presence import ADOPTION_BATCH, HeldMember, LeaseEnd, LeaseName, LeaseStatus
 from relay.backend.redis.addresses import RedisAddresses
@@ -218,8 +219,11 @@ class RedisLeases:
         # Half a millisecond marks a retired lease for `beat`: the deadline of a lease that runs out is a whole number.
         await self._client.call("ZADD", self._keys.workers, int(seconds) * 1000 - RETIRED, str(self._lease))
 
-    async def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Sequence[str]:
-        """Send all commands at once, and wait for their replies; rooms that `adopt` works on stay registered."""
+    def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Coroutine[Any, Any, Sequence[str]]:
+        """Send all commands at once, and wait for their replies; rooms that `adopt` works on stay registered.
+
+        They are sent when this returns: a member that joins a room of `left` from now on registers it after them.
+        """
         left = [room for room in left if room not in self._adopting]
         own, index = self._keys.worker_rooms(str(self._lease)), self._keys.worker_index(str(self._lease))
         calls = [self._client.call("PEXPIRE", key, self._state_ttl) for key in (own, index)] if rooms else []
@@ -242,11 +246,7 @@ class RedisLeases:
             calls.append(self._client.call("PEXPIRE", self._keys.large(room), self._state_ttl))
             calls.append(self._client.call("PEXPIRE", self._keys.places(room), self._state_ttl))
             calls.append(self._client.call("PEXPIRE", self._keys.subjects(room), self._state_ttl))
-        # A key of another type is no sign of a loss, and the other rooms must be renewed all the same.
-        asked = asyncio.gather(*members, return_exceptions=True)
-        await asyncio.gather(*calls)
-        found = zip([room for room, peer in rooms.items() if peer], await asked, strict=True)
-        return [room for room, one in found if one == 0]
+        return _missing(calls, [room for room, peer in rooms.items() if peer], members)
 
     async def _adopt(
         self, room: str, cursor: bytes, lease: str, own: str, held_until: int
@@ -332,3 +332,13 @@ class RedisLeases:
             if self._addresses is not None:
                 self._addresses.announce(duration)
         return _ENDS[ended], flat
+
+
+async def _missing(
+    calls: Sequence[asyncio.Future[Any]], rooms: Sequence[str], members: Sequence[asyncio.Future[Any]]
+) -> Sequence[str]:
+    """Wait for all replies; return the rooms whose member is missing."""
+    # A key of another type is no sign of a loss, and the other rooms must be renewed all the same.
+    asked = asyncio.gather(*members, return_exceptions=True)
+    await asyncio.gather(*calls)
+    return [room for room, one in zip(rooms, await asked, strict=True) if one == 0]

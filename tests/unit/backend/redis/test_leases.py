@@ -92,6 +92,15 @@ async def test_a_room_that_is_being_adopted_stays_registered(world: World) -> No
     assert [command[2:] for command in world.sent(b"SREM")] == [[b"other"], [b"other"], [b"room"]]
 
 
+async def test_a_room_that_a_member_joins_again_is_registered_after_it_was_given_up(world: World) -> None:
+    """On a cluster, the groups of rooms are renewed at the same time, each in a task of its own."""
+    touched = world.leases.touch({}, ["room"])
+    world.registration.register(["room"])
+    await touched
+    changes = [command[0] for command in world.server.commands if command[0] in {b"SREM", b"SADD"}]
+    assert changes == [b"SREM", b"SADD"]
+
+
 async def test_only_a_lease_that_the_last_heartbeat_reported_is_forgotten(world: World) -> None:
     """Redis reports a hundred dead leases at most, and those that are dead for longest first."""
     world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000")})
