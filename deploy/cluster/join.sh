@@ -29,7 +29,7 @@ answers() { ask "$1" myid >/dev/null 2>&1; }
 all_answer() { for node in $NODES; do answers "$node" || return 1; done; }
 (within all_answer) || say "some nodes do not answer"
 there=$(for node in $NODES; do ! answers "$node" || echo "$node"; done)
-first=${there%%[!a-z0-9.-]*}
+first=${there%%[[:space:]]*}
 [ "$there" = "$(printf '%s\n' $NODES)" ] || [ "$(most_assigned)" = $SLOTS ] || { say "a new cluster needs all nodes" >&2; exit 1; }
 
 # Have all nodes know each other.
