@@ -6,6 +6,8 @@ set -eu
 DATA=${DATA:-/data} SECRETS=${SECRETS:-/run/relay} BASE=${BASE:-/etc/redis.conf}
 umask 077
 
+password=$(cat "$SECRETS/replica_password")
+
 # Written anew at each start, as passwords may have changed. One lost master stops the rooms of its slots alone. A master without
 # a replica refuses writes, so that a failover loses none that a client was told of.
 cat > "$DATA/set.conf" <<END
@@ -20,7 +22,7 @@ cluster-announce-ip $ADDRESS
 cluster-announce-hostname $NODE
 cluster-preferred-endpoint-type hostname
 masteruser replica
-masterauth $(cat "$SECRETS/replica_password")
+masterauth $password
 min-replicas-to-write 1
 min-replicas-max-lag 10
 END

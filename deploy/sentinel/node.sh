@@ -6,6 +6,8 @@ set -eu
 DATA=${DATA:-/data} SECRETS=${SECRETS:-/run/relay} BASE=${BASE:-/etc/redis.conf} PORT=${PORT:-6379}
 umask 077
 
+password=$(cat "$SECRETS/replica_password")
+
 # Redis writes all its settings into this file when the sentinels change its part. Only the part is kept; the rest is written anew
 # at each start, as passwords and redis.conf may have changed. A master that has lost its replicas refuses writes, so that one
 # which the others have replaced takes none; all masters refuse them until a replica follows.
@@ -19,7 +21,7 @@ cat > "$DATA/node.conf.new" <<END
 include $BASE
 replica-announce-ip $NODE
 masteruser replica
-masterauth $(cat "$SECRETS/replica_password")
+masterauth $password
 min-replicas-to-write 1
 min-replicas-max-lag 10
 $part

@@ -486,6 +486,28 @@ def test_workers_of_the_tests_have_the_rules_of_the_deployment(
     assert login.sub("", line).split(" ") == redis_user.rules(kind)[2:]
 
 
+@pytest.mark.parametrize("variant", ["cluster", "sentinel"])
+def test_a_node_does_not_start_without_its_password(tmp_path: Path, variant: str) -> None:
+    """The script for the secrets takes a file for a moment to read it, also when all containers restart."""
+    server = tmp_path / "redis-server"
+    server.write_text("#!/bin/sh\necho started\n")
+    server.chmod(0o755)
+    places = {"DATA": str(tmp_path), "SECRETS": str(tmp_path), "NODE": "redis", "MASTER": "redis", "ADDRESS": "::1"}
+    command = ["sh", str(DEPLOY / variant / "node.sh")]
+
+    def start() -> subprocess.CompletedProcess[str]:
+        environ = places | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+    refused = start()
+    assert refused.returncode != 0
+    assert "started" not in refused.stdout
+    assert not list(tmp_path.glob("*.conf*"))
+    (tmp_path / "replica_password").write_text("secret")
+    assert start().stdout == "started\n"
+    assert "masterauth secret\n" in "".join(file.read_text() for file in tmp_path.glob("*.conf"))
+
+
 def test_new_replaces_all_secrets_but_that_of_grafana(tmp_path: Path) -> None:
     before = make_secrets(tmp_path)
     after = make_secrets(tmp_path, "new")
