@@ -72,6 +72,16 @@ async def kill_master(arena: Arena) -> None:
     arena.over()
     await wait(arena, SHORT)
     await asyncio.to_thread(lost.start)
+    await _has_replica(arena, lost)
+
+
+async def _has_replica(arena: Arena, lost: Node) -> None:
+    """Wait until a master of the past is the replica of the new one: before, a sender gets no acknowledgement.
+
+    Clients send a few messages ahead of their acknowledgements, and no more: delivery cannot be whole before.
+    """
+    await asyncio.to_thread(lost.wait_for_master)
+    arena.over()
 
 
 async def pause_master(arena: Arena) -> None:
@@ -85,6 +95,7 @@ async def pause_master(arena: Arena) -> None:
     await asyncio.sleep(arena.draw.uniform(0.0, 0.5))
     paused.signal(signal.SIGCONT)
     arena.over()
+    await _has_replica(arena, paused)
 
 
 async def lose_shard(arena: Arena) -> None:

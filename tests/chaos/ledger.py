@@ -9,6 +9,10 @@ from relay.model.envelope import BEFORE_ALL, MessageId
 _PROMPT = 0.5
 """Seconds within which a message arrives without a fault."""
 
+_CALM = 2.0
+"""Seconds without a late message after which a fault is over. A later delay that is shorter is that of a busy machine,
+and a longer one is taken for an effect of the fault."""
+
 
 @dataclass
 class Message:
@@ -43,7 +47,8 @@ class Verdict:
     told: int
     """Members that were told of missed messages."""
     whole_after: float
-    """Seconds from the end of the fault until no message older than half a second was missing."""
+    """Seconds from the end of the fault until no message older than half a second was missing for two seconds, and none
+    took two seconds any more."""
     again: int = 0
     """Messages that came again to clients without a cursor, after a loss."""
     oldest_again: float = 0.0
@@ -175,16 +180,20 @@ class Ledger:
             disordered=len(self.disorder),
             across=self.across,
             told=len(self._told),
-            whole_after=max(0.0, self._whole() - fault_ended),
+            whole_after=max(0.0, self._whole(fault_ended) - fault_ended),
             lost_acknowledged=sum(
                 self._messages[room, sender, number].acknowledged for room, sender, number, _ in self.undelivered()
             ),
         )
 
-    def _whole(self) -> float:
-        late = [
-            max(message.heard.values())
+    def _whole(self, fault_ended: float) -> float:
+        late = sorted(
+            (message.said, max(message.heard.values()))
             for message in self._messages.values()
             if message.heard and max(message.heard.values()) - message.said > _PROMPT
-        ]
-        return max(late, default=0.0)
+        )
+        whole = fault_ended
+        for said, heard in late:
+            if said + _PROMPT <= whole + _CALM or heard - said > _CALM:
+                whole = max(whole, heard)
+        return whole

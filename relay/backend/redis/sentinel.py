@@ -25,6 +25,12 @@ _SHARE: Final = 0.5
 _MEMORY: Final = 10.0
 """Seconds for which an answer counts more than later ones that are older than it."""
 
+_SWITCHING: Final = frozenset({b"reconf_slaves", b"update_config"})
+"""States of a failover in which the sentinel that leads it has the new epoch, and names the old master.
+
+It names the new one when all replicas follow that, or after the failover-timeout. The other sentinels do so before.
+"""
+
 _SHOWN: Final = 200
 """Characters of an address that are logged: it comes from a server."""
 
@@ -35,10 +41,19 @@ Address = tuple[str, int]
 
 
 class _Answer(NamedTuple):
-    """The answer of a sentinel; of two, the one with the higher epoch is newer."""
+    """The answer of a sentinel; of two, the one with the higher epoch is newer.
+
+    Of two with the same epoch, the one that is not `switching` is newer: see `_SWITCHING`.
+    """
 
     epoch: int
+    switching: bool
     address: Address
+
+    @property
+    def age_key(self) -> tuple[int, bool]:
+        """A key by which newer answers come after older ones."""
+        return self.epoch, not self.switching
 
 
 class MasterFinder:
@@ -46,7 +61,8 @@ class MasterFinder:
 
     A sentinel that was cut off from the others may name a master of the past. Therefore all are asked at the same time,
     and of the answers the one with the highest configuration epoch counts. The search ends when a majority has
-    answered, or when its share of the attempt's time is over and any has. `options` are those of redis-py for each
+    answered, or when its share of the attempt's time is over and any has. A sentinel that leads a failover has the new
+    epoch before it names the new master: the answers of the others count more. `options` are those of redis-py for each
     connection, with the timeout of an attempt as `socket_timeout`. `on_failover` is called when the master is another
     one than before. `mapped` has the addresses at which workers reach those that sentinels name.
     """
@@ -177,11 +193,13 @@ class MasterFinder:
         After a failover, those sentinels may answer first that do not know of it yet. But sentinels that were set up
         anew count from the beginning: so an answer counts more than older ones only for some time.
         """
-        now, newest = self._clock(), max(answers)
-        if self._newest is None or newest.epoch >= self._newest.epoch or now - self._newest_at > _MEMORY:
+        now, newest = self._clock(), max(answers, key=lambda one: one.age_key)
+        known = self._newest
+        if known is None or newest.age_key >= known.age_key or now - self._newest_at > _MEMORY:
             self._newest, self._newest_at = newest, now
-        self._note(self._newest.address, len(answers))
-        return self._newest.address
+            known = newest
+        self._note(known.address, len(answers))
+        return known.address
 
     def _nobody(self, reports: list[str]) -> RedisUnreachable:
         number = len(self._sentinels.addresses)
@@ -204,7 +222,8 @@ def _read(reply: Any) -> _Answer:
     """Read a reply: names and values in turn; raises `RedisUnreachable`."""
     try:
         fields = dict(zip(reply[::2], reply[1::2], strict=True))
-        return _Answer(int(fields[b"config-epoch"]), (fields[b"ip"].decode(), int(fields[b"port"])))
+        switching = fields.get(b"failover-state") in _SWITCHING
+        return _Answer(int(fields[b"config-epoch"]), switching, (fields[b"ip"].decode(), int(fields[b"port"])))
     except (TypeError, ValueError, KeyError, AttributeError):
         text = "a sentinel: its answer is not that of a sentinel"
         raise RedisUnreachable(text, text) from None

@@ -154,3 +154,21 @@ def test_delivery_is_whole_again_when_the_last_late_one_has_come(ledger: Ledger)
     say(ledger, 1, "b", "c", at=6.0)
     assert ledger.verdict(4.0).whole_after == 1.0
     assert ledger.verdict(5.5).whole_after == 0.0
+
+
+@pytest.mark.parametrize(
+    ("said", "took", "whole_after"),
+    [
+        pytest.param(6.0, 0.6, 2.6, id="late soon after the last late one"),
+        pytest.param(16.0, 1.9, 1.0, id="a short delay long afterwards"),
+        pytest.param(16.0, 2.1, 14.1, id="a long delay long afterwards"),
+    ],
+)
+def test_a_short_delay_long_after_a_fault_is_none_of_its_effects(
+    ledger: Ledger, said: float, took: float, whole_after: float
+) -> None:
+    ledger.said("r", "a", 0, 1.0)
+    ledger.heard("r", "b", "a", 0, message_id(0), 5.0)
+    ledger.said("r", "a", 1, said)
+    ledger.heard("r", "b", "a", 1, message_id(1), said + took)
+    assert ledger.verdict(4.0).whole_after == pytest.approx(whole_after)

@@ -41,8 +41,9 @@ def _answering(answer: bytes | None) -> Answer:
     return lambda command: answer if command[0] == b"SENTINEL" else b"+OK\r\n"
 
 
-def names(port: int, epoch: int, host: bytes = b"127.0.0.1") -> bytes:
-    return array(b"name", b"primary", b"ip", host, b"port", b"%d" % port, b"config-epoch", b"%d" % epoch)
+def names(port: int, epoch: int, host: bytes = b"127.0.0.1", *, state: bytes = b"") -> bytes:
+    failover = (b"failover-state", state) if state else ()
+    return array(b"name", b"primary", b"ip", host, b"port", b"%d" % port, *failover, b"config-epoch", b"%d" % epoch)
 
 
 @pytest.fixture
@@ -96,6 +97,34 @@ async def test_sentinels_that_do_not_know_of_a_failover_yet_do_not_undo_it(
     sentinels.say(None, names(NOBODY, 2), names(NOBODY, 2))
     await open_and_end(dialer)
     assert len(server.clients) == 2
+
+
+@pytest.mark.parametrize("state", [b"reconf_slaves", b"update_config"])
+@pytest.mark.parametrize("old", [1024, 65_535])
+async def test_the_sentinel_that_leads_a_failover_does_not_undo_it(
+    sentinels: Sentinels, old: int, state: bytes
+) -> None:
+    """It has the new epoch before it names the new master. Ports below and above show that none of them decides."""
+    parsed = parse_redis_url(sentinels.url)
+    assert parsed is not None
+    failovers = list[int]()
+    options = {"socket_timeout": 5, "protocol": 2}
+    finder = MasterFinder(parsed, options, Lookups(), lambda: failovers.append(1), clock=lambda: 100.0)
+    before = names(old, 0)
+    sentinels.say(before, before, None)
+    assert await finder.find() == ("127.0.0.1", old)
+    leads, follows = names(old, 1, state=state), names(30_000, 1)
+    sentinels.say(leads, before, None)
+    assert await finder.agreed() == ("127.0.0.1", old)
+    sentinels.say(leads, follows, None)
+    assert await finder.agreed() == ("127.0.0.1", 30_000)
+    # By chance, those answer first that do not know of the new master.
+    sentinels.say(leads, before, None)
+    assert await finder.find() == ("127.0.0.1", 30_000)
+    sentinels.say(follows, follows, None)
+    assert await finder.find() == ("127.0.0.1", 30_000)
+    assert len(failovers) == 1
+    await finder.close()
 
 
 async def test_sentinels_that_were_set_up_anew_are_believed_after_a_while(
