@@ -9,10 +9,13 @@ from typing import Final
 from relay.limits import Clock
 
 TICK: Final = 0.05
-"""Seconds between two ticks."""
+"""Seconds between two ticks, by default."""
 
 MOST: Final = 0.25
-"""Seconds that one tick counts at most: on a busy machine, each one comes a little late."""
+"""Seconds that one tick counts at most, by default: on a busy machine, each one comes a little late."""
+
+_TICKS: Final = 8
+"""Ticks in a limit without a clock, of which there may be thousands at once."""
 
 
 class AwakeTime:
@@ -20,13 +23,14 @@ class AwakeTime:
 
     A process that was stopped, or busy with other work, has not read the answers that wait in its sockets, and what it
     wanted to send may not have left. Timers are due before sockets are read, so a timeout by any other clock ends then,
-    and blames Redis. Here, each tick counts `most` seconds at most, however late it comes.
+    and blames Redis. Here, a tick comes every `tick` seconds, and counts `most` seconds at most, however late it comes.
 
     It ticks from the first `open` to the last `close`: each of its users calls both.
     """
 
-    def __init__(self, clock: Clock = time.monotonic, *, most: float = MOST) -> None:
+    def __init__(self, clock: Clock = time.monotonic, *, tick: float = TICK, most: float = MOST) -> None:
         self._clock = clock
+        self._interval = tick
         self._most = most
         self._users = 0
         self._ticked = 0.0
@@ -54,7 +58,7 @@ class AwakeTime:
 
     def call_at(self, when: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
         """Call back at about this time, or sooner if the process stands still: the callback has to look at `now`."""
-        return asyncio.get_running_loop().call_later(max(TICK, when - self.now), callback)
+        return asyncio.get_running_loop().call_later(max(self._interval, when - self.now), callback)
 
     @asynccontextmanager
     async def limit(self, seconds: float) -> AsyncIterator[None]:
@@ -77,7 +81,7 @@ class AwakeTime:
                 timer.cancel()
 
     def _plan(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+        self._timer = asyncio.get_running_loop().call_later(self._interval, self._tick)
 
     def _tick(self) -> None:
         now = self._clock()
@@ -89,7 +93,8 @@ class AwakeTime:
 @asynccontextmanager
 async def awake_limit(seconds: float) -> AsyncIterator[None]:
     """Raise TimeoutError when the body has taken so long, as `AwakeTime.limit` does; for callers without a clock."""
-    awake = AwakeTime()
+    tick = max(TICK, seconds / _TICKS)
+    awake = AwakeTime(tick=tick, most=max(MOST, 2 * tick))
     awake.open()
     try:
         async with awake.limit(seconds):

@@ -1,6 +1,7 @@
 """The time in which a process works."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,19 @@ async def test_a_limit_does_not_count_the_time_in_which_the_process_stood_still(
                 clock.now += 0.05
                 await asyncio.sleep(TICK)
     awake.close()
+
+
+async def test_a_limit_without_a_clock_ticks_rarely(monkeypatch) -> None:
+    """Thousands of them may wait at once."""
+    planned, call_later = list[float](), asyncio.get_running_loop().call_later
+
+    def noted(delay: float, *arguments: Any) -> asyncio.TimerHandle:
+        planned.append(delay)
+        return call_later(delay, *arguments)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", noted, raising=False)
+    async with awake_limit(4):
+        assert planned == [0.5, 4]
 
 
 async def test_a_limit_without_a_clock_ends_and_leaves_no_timer_behind() -> None:
