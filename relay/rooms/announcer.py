@@ -3,13 +3,14 @@
 from collections.abc import Awaitable, Callable, Sequence
 
 from relay.backend.presence import LeaseEnd, Presence, PresenceEntry
+from relay.rooms.batches import run_in_batches
 from relay.rooms.departures import Departures
 from relay.rooms.hub import Hub
 from relay.rooms.member import Member
 from relay.rooms.rule_copies import RuleCopies
 
 _BATCH = 500
-"""Members that are announced together before the replies are awaited."""
+"""Members that are announced together."""
 
 
 class Announcer:
@@ -49,9 +50,9 @@ class Announcer:
         # First, so that nobody new finds a room whose rules are not there yet.
         self._copies.restore_all()
         members = list(self._rooms.members())
-        for start in range(0, len(members), _BATCH):
-            await self._announce(members[start : start + _BATCH])
-            await between()
+        await run_in_batches(
+            (self._announce(members[start : start + _BATCH]) for start in range(0, len(members), _BATCH)), between
+        )
         if ended in {"lost", "older"}:
             await self._departures.announce(between)
             self._on_loss()

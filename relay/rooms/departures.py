@@ -14,6 +14,7 @@ from relay.logs import LogIntervals
 from relay.metrics import Metrics
 from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import RelayError
+from relay.rooms.batches import run_in_batches
 
 log = logging.getLogger("relay.rooms.departures")
 
@@ -162,19 +163,21 @@ class Departures:
         left out, as their keys are not known here.
         """
         departures = [departure for room in self._by_room.values() for departure in room.values()]
-        for start in range(0, len(departures), _BATCH):
-            now = self._clock()
-            # `Presence.announce` sends before it waits: an end of the hold that is sent later follows it.
-            entries = [
-                replace(departure.entry, hold=departure.due - now)
-                for departure in departures[start : start + _BATCH]
-                if departure.entry.began != BEFORE_ALL
-                and departure.due - now > _ABOUT_TO_END
-                and self._is_current(departure)
-            ]
-            if entries:
-                await self._presence.announce(entries)
-            await between()
+        batches = (departures[start : start + _BATCH] for start in range(0, len(departures), _BATCH))
+        await run_in_batches(map(self._announce, batches), between)
+
+    async def _announce(self, batch: Sequence[_Departure]) -> None:
+        now = self._clock()
+        # `Presence.announce` sends before it waits: an end of the hold that is sent later follows it.
+        entries = [
+            replace(departure.entry, hold=departure.due - now)
+            for departure in batch
+            if departure.entry.began != BEFORE_ALL
+            and departure.due - now > _ABOUT_TO_END
+            and self._is_current(departure)
+        ]
+        if entries:
+            await self._presence.announce(entries)
 
     async def settle_due(self) -> None:
         """One round: attempt all due departures, in batches, so that thousands of them do not flood the connection.
