@@ -18,6 +18,7 @@ export class Client {
     this.members = new Set();
     this.waiting = new Map(); // key: {envelope, resolve, reject}, in order, until the relay has answered
     this.sent = new Set(); // the keys of envelopes that were sent over this connection
+    this.again = null; // the timer after which all that wait are sent again, after an error
     this.welcomes = this.duplicates = 0;
     this.joined = this.left = false;
   }
@@ -80,7 +81,10 @@ export class Client {
 
   /** Send the first of the envelopes that wait. Each names the one before it, so that none overtakes another. */
   #send({ again = false } = {}) {
-    if (again) this.sent.clear();
+    if (again) {
+      this.sent.clear();
+      this.again = null;
+    }
     let after;
     for (const [key, { envelope }] of [...this.waiting].slice(0, WINDOW)) {
       if (this.joined && !this.sent.has(key)) {
@@ -108,8 +112,8 @@ export class Client {
     } else if (code === 'not_joined') {
       this.reconnect(); // the next connection joins again
     } else if (SEND_AGAIN.includes(code)) {
-      // Else this is an error about an earlier copy.
-      if (this.sent.delete(key)) setTimeout(() => this.#send({ again: true }), 100 + Math.random() * 400);
+      // Errors mostly come for all of them, and one timer is enough.
+      if (this.sent.has(key)) this.again ??= setTimeout(() => this.#send({ again: true }), 100 + Math.random() * 400);
     } else if (['ack', 'error'].includes(type) && this.waiting.has(key)) {
       const { resolve, reject } = this.waiting.get(key);
       this.waiting.delete(key);

@@ -27,6 +27,7 @@ class Client:
         self.members = set()
         self.waiting = {}  # key: (envelope, future), in the order of `publish`, until the relay has answered
         self.sent = set()  # the keys of envelopes that were sent over this connection
+        self.again = None  # the timer after which all that wait are sent again, after an error
         self.socket = self.outgoing = None
         self.welcomes = self.duplicates = 0
         self.left = False
@@ -96,7 +97,7 @@ class Client:
 
     def _send(self, *, again=False):
         """Send the first of the envelopes that wait. Each names the one before it, so that none overtakes another."""
-        self.sent = set() if again else self.sent
+        self.sent, self.again = (set(), None) if again else (self.sent, self.again)
         before = {}
         for key in itertools.islice(self.waiting, WINDOW):
             if self.outgoing and key not in self.sent:
@@ -122,9 +123,9 @@ class Client:
         elif code == "not_joined":
             self.socket.transport.abort()  # the next connection joins again
         elif code in SEND_AGAIN:
-            if key in self.sent:  # else this is an error about an earlier copy
-                self.sent.discard(key)
-                asyncio.get_running_loop().call_later(random.uniform(0.1, 0.5), lambda: self._send(again=True))
+            if key in self.sent and not self.again:  # errors mostly come for all of them, and one timer is enough
+                delay, loop = random.uniform(0.1, 0.5), asyncio.get_running_loop()
+                self.again = loop.call_later(delay, lambda: self._send(again=True))
         elif kind in {"ack", "error"} and key in self.waiting:
             _, future = self.waiting.pop(key)
             if not future.done():  # the caller may have stopped waiting for it

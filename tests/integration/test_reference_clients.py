@@ -219,6 +219,30 @@ async def test_messages_are_sent_again_in_order_until_they_are_acknowledged(scen
     assert [str(results[0]), type(results[1]), str(results[2])] == ["5-2", NotAcknowledged, "5-3"]
 
 
+async def test_errors_about_many_messages_have_each_sent_again_once(scene: Scene) -> None:
+    relay = await scene.next()
+    await relay.welcome("5-1", "k1")
+    await eventually(lambda: scene.client.welcomes)
+    sending = [asyncio.create_task(scene.client.send({"n": number}, timeout=20)) for number in range(16)]  # type: ignore[attr-defined]
+    keys = [(await relay.asked())["key"] for _ in range(16)]
+    for key in keys:
+        await relay.say(type="error", code="outcome_unknown", text="", about="publish", key=key)
+    again, pings = list[str](), 0
+    # Between two pings, more time passes than before messages are sent again.
+    while len(again) < 16 or pings < 2:
+        async with asyncio.timeout(10):
+            frame = json.loads(await relay.socket.recv())
+        if frame["type"] == "ping":
+            pings = pings + 1 if again else 0
+            await relay.say(type="pong", id="5-1")
+        else:
+            again.append(frame["key"])
+    assert again == keys
+    for key in keys:
+        await relay.say(type="ack", key=key, id="5-2")
+    await asyncio.gather(*sending)
+
+
 async def test_a_client_that_hears_nothing_asks_and_then_connects_again(scene: Scene) -> None:
     relay = await scene.next()
     await relay.welcome("5-1", "k1")
