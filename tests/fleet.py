@@ -222,6 +222,8 @@ class Relay:
         tree: Path | None = None,
         **settings: Any,
     ) -> None:
+        if not f"{settings.get('redis_prefix', redis_user.PREFIX)}:".startswith(f"{redis_user.PREFIX}:"):
+            raise ValueError(f"the relay's user may only use keys that begin with {redis_user.PREFIX}:")
         self.port = int(settings.pop("port", 0)) or free_port()
         self.tls = "tls_cert" in settings
         self.log = Path(tempfile.mkstemp(prefix="relay-log-", suffix=".txt")[1])

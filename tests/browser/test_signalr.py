@@ -116,7 +116,7 @@ async def test_a_page_comes_back_into_its_place_after_its_worker_was_killed(
 ) -> None:
     """By the delays of the client itself, with the same id, and with all that it missed, in order."""
     async with (
-        victims(redis_server, f"core-{proof.replace(' ', '-')}") as (dying, other),
+        victims(redis_server, f"relay:core-{proof.replace(' ', '-')}") as (dying, other),
         Proxy(dying.port) as proxy,
     ):
         tab = await open_tab(f"{site}/pages/blank.html", strict=False)
@@ -157,7 +157,7 @@ async def test_a_page_comes_back_into_its_place_after_its_worker_was_killed(
 async def test_a_worker_that_stops_sends_its_pages_to_another_one(
     open_tab: OpenTab, site: str, redis_server: RedisServer
 ) -> None:
-    async with victims(redis_server, "core-drained") as (stopping, other), Proxy(stopping.port) as proxy:
+    async with victims(redis_server, "relay:core-drained") as (stopping, other), Proxy(stopping.port) as proxy:
         tab = await open_tab(f"{site}/pages/blank.html", strict=False)
         await serve_files(tab.page)
         shown = await frames(tab, PAGE, [

@@ -170,8 +170,8 @@ async def test_a_killed_worker_costs_no_message_on_any_transport(
 ) -> None:
     """Pages reconnect by themselves, to another worker, and get all missed messages, once and in order."""
     async with (
-        victim(redis_server, "signalr-killed") as dying,
-        victim(redis_server, "signalr-killed") as other,
+        victim(redis_server, "relay:signalr-killed") as dying,
+        victim(redis_server, "relay:signalr-killed") as other,
         Proxy(dying.port) as proxy,
     ):
         tab = await open_tab(f"{site}/pages/blank.html", strict=False)
@@ -216,8 +216,8 @@ async def test_a_drained_worker_sends_its_pages_to_another_one(
     open_tab: OpenTab, site: str, redis_server: RedisServer
 ) -> None:
     async with (
-        victim(redis_server, "signalr-drained") as stopping,
-        victim(redis_server, "signalr-drained") as other,
+        victim(redis_server, "relay:signalr-drained") as stopping,
+        victim(redis_server, "relay:signalr-drained") as other,
         Proxy(stopping.port) as proxy,
     ):
         tab = await open_tab(f"{site}/pages/blank.html", strict=False)

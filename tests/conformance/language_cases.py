@@ -265,7 +265,7 @@ async def a_client_comes_back_to_another_worker(stage: Stage) -> None:
 
 
 async def a_client_goes_on_when_its_worker_is_killed(stage: Stage) -> None:
-    settings: dict[str, Any] = {"redis_url": stage.redis_url, "redis_prefix": stage.room} | PATIENT
+    settings: dict[str, Any] = {"redis_url": stage.redis_url, "redis_prefix": f"relay:{stage.room}"} | PATIENT
     with closing(Relay(**settings)) as first, closing(Relay(**settings)) as second:
         stage = replace(stage, workers=(await first.ready(), await second.ready()))
         async with Network(first.port) as network:
