@@ -73,7 +73,7 @@ async def test_pings_are_answered_and_a_stop_is_a_going_away(
 async def test_a_client_resumes_on_the_other_worker_after_its_own_was_killed(
     start: MakeRelay, redis_server: RedisServer, ground: Ground, library: Library
 ) -> None:
-    prefix = f"relay:killed{time.time_ns()}"
+    prefix = f"relay:killed{time.time_ns() % 10**9}"
     settings = {"redis_url": redis_server.url, "redis_prefix": prefix, "worker_lease": 1.0, "reconnect_grace": 10.0}
     first, second = await start(**settings), await start(**settings)
     before, ben = [LanguageClient(await ground.program(library)) for _ in range(2)]
