@@ -209,6 +209,30 @@ async def test_repeat_keys_are_bounded_in_number(make_worker: MakeWorker) -> Non
     assert (await worker.publish("room", key="first")).repeat is False
 
 
+async def test_messages_that_are_not_stored_take_no_key_of_others(make_worker: MakeWorker) -> None:
+    """Another client has used up its bytes: a message of before, sent again, must be known still."""
+    worker = await make_worker("a")
+    first = await worker.publish("room", key="first")
+    await asyncio.gather(*[worker.publish("room", sender="busy", key=f"k{i}", stored=False) for i in range(150)])
+    again = await worker.publish("room", key="first")
+    assert (again.id, again.repeat) == (first.id, True)
+    for number, stored in ((149, False), (149, True), (148, True)):
+        again = await worker.publish("room", sender="busy", key=f"k{number}", stored=stored)
+        assert (again.id.seq, again.repeat) == (first.id.seq + 1 + number, True)
+    assert not (await worker.publish("room", sender="busy", key="late", after="k149", stored=False)).repeat
+
+
+@pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
+async def test_keys_of_messages_that_are_not_stored_are_bounded(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await asyncio.gather(*[worker.publish("room", key=f"k{i}", stored=False) for i in range(150)])
+    assert (await worker.publish("room", key="k50", stored=False)).repeat
+    assert not (await worker.publish("room", key="k49", stored=False)).repeat
+    # The oldest of the others go, and not the newest of these.
+    await asyncio.gather(*[worker.publish("room", key=f"n{i}") for i in range(LOG.repeat_keys)])
+    assert (await worker.publish("room", key="k149")).repeat
+
+
 async def test_the_generation_of_a_publishing_member_is_checked(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     old = await worker.presence.join(JoinAttempt(room="room", peer="peer", offered="", fresh="f1"))

@@ -41,7 +41,7 @@ _NO_VERSION = _packed_parts(0, 0)
 """The argument for an unknown membership version: the script takes the slow path."""
 
 _UNSTORED_KEYS = 100
-"""Keys of messages that a room remembers, once a client whose messages are not stored has published there."""
+"""Keys that a room remembers of messages of clients whose messages are not stored, apart from the other keys."""
 
 _NO_KEYS = b"0 "
 """The last parts of argument 8 for a message without keys."""
@@ -106,7 +106,7 @@ class PublishCommands:
             milliseconds(rooms.state_ttl), history_ttl, history.repeat_keys, history.ttl * 1000
         )  # fmt: skip
         self._unstored_limits = b"%d %d %d %d" % (
-            milliseconds(rooms.state_ttl), history_ttl, min(history.repeat_keys, _UNSTORED_KEYS), history.ttl * 1000
+            milliseconds(rooms.state_ttl), history_ttl, -min(history.repeat_keys, _UNSTORED_KEYS), history.ttl * 1000
         )  # fmt: skip
         self._unstored = _packed_parts(0, 0)
         self._history = _packed_parts(history.size, 0)

@@ -26,16 +26,17 @@ local repeat_key = sender .. ' ' .. key
 -- was of an earlier holder of the peer id. Marks are of the present epoch; a membership that is older has published all of
 -- those with its peer id.
 local function published(mark)
-  local seq = call('ZSCORE', KEYS[3], mark)
-  if seq and began_epoch == state.epoch_text and tonumber(seq) < tonumber(began_seq) then return nil end
+  local score = call('ZSCORE', KEYS[3], mark)
+  local seq = score and math.abs(tonumber(score))
+  if seq and began_epoch == state.epoch_text and seq < tonumber(began_seq) then return nil end
   return seq
 end
 
 if key ~= '' then
   local seq = published(repeat_key)
   -- A message after which nothing repeats, or that is of another epoch, may have the key once more.
-  local counts = since_epoch == '' or (since_epoch == state.epoch_text and tonumber(seq or 0) > tonumber(since_seq))
-  if seq and counts then return { 'repeat', state.epoch_text .. '-' .. seq } end
+  local counts = since_epoch == '' or (since_epoch == state.epoch_text and (seq or 0) > tonumber(since_seq))
+  if seq and counts then return { 'repeat', state.epoch_text .. '-' .. sequence(seq) } end
 end
 if after ~= '' and not published(sender .. ' ' .. after) then return { 'early' } end
 
@@ -75,9 +76,17 @@ call('PUBLISH', ARGV[1], text)
 -- The key is remembered once the message is out. In the other order, an error in between would lose the message: a client
 -- that sends it again would get an acknowledgement of a repeat.
 if key ~= '' then
-  call('ZADD', KEYS[3], state.seq, repeat_key)
-  local surplus = call('ZCARD', KEYS[3]) - tonumber(most_keys)
-  if surplus > 0 then call('ZREMRANGEBYRANK', KEYS[3], 0, math.min(surplus, 100) - 1) end
+  local most, surplus = tonumber(most_keys), {}
+  if most < 0 then
+    -- The newest come first. No key of another client goes for one of these.
+    call('ZADD', KEYS[3], -state.seq, repeat_key)
+    surplus = call('ZRANGEBYSCORE', KEYS[3], '-inf', '(0', 'LIMIT', -most, 100)
+  else
+    call('ZADD', KEYS[3], state.seq, repeat_key)
+    local more = call('ZCARD', KEYS[3]) - most
+    if more > 0 then surplus = call('ZRANGEBYSCORE', KEYS[3], 0, '+inf', 'LIMIT', 0, math.min(more, 100)) end
+  end
+  if #surplus > 0 then call('ZREM', KEYS[3], unpack(surplus)) end
   call('PEXPIRE', KEYS[3], repeat_ttl)
 end
 return { 'sent', id, integer(state.version) }

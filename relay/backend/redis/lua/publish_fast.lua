@@ -12,7 +12,8 @@
 -- epoch, 6 most entries of the history (0: do not store the message), 7 the history's TTL (ms; 0: do not renew it now), or of
 -- a large message the most bytes that the history has of those, and after a space, if it has older events than it should, the
 -- id of the first one that is not, 8 "generation newest-epoch-seen state-TTL history-TTL most-repeat-keys repeat-TTL
--- length-of-key[>id] key" (ms), followed by the key of the message that must have been sent before, 9… addressees. With an id,
+-- length-of-key[>id] key" (ms), followed by the key of the message that must have been sent before, 9… addressees.
+-- Fewer than zero most-repeat-keys are for clients whose messages are not stored: they have so many keys apart from the others. With an id,
 -- only a use of the key after it makes the message a repeat. A generation "=FINGERPRINT/0" is that of a sender that proves its
 -- membership by the fingerprint of its resume key, instead of by its generation: connected or held, on whichever worker.
 -- Returns an id, {'sent', id, version}, {'repeat', id}, {'early'}, {'absent', peers}, {'unknown'} or {'replaced'}.

@@ -15,7 +15,8 @@
 --   space: workers of an earlier version take them for a part of it, and write them back as they are. attempt is the stamp
 --   of the attempt that has the entry, "@earliest+width" (us; "@" if unknown), then "#" and the tag of the member's address
 --   (see places.lua), and "!" if it was the first member of the room. info begins with "{".
--- 3 repeats: a sorted set, "sender key" -> sequence number of the message that was published with this key.
+-- 3 repeats: a sorted set, "sender key" -> sequence number of the message that was published with this key; below zero for
+--   a client whose messages are not stored, as it has used up its bytes.
 -- 4 history: a stream of the published events, under their ids.
 -- 5 options: a hash with the rules of the room; see rules.lua. Publishing does not get it.
 -- 6 quiet: a string "epoch changed first-last first-last …", with the sequence numbers of that epoch. Each pair is a stretch
