@@ -79,7 +79,11 @@ FLEET_KEY = FleetKey(["a secret of the fleet in these tests"])
 CLAIM = 0.5
 """Seconds for which a worker stays the sender of the webhook's events."""
 
-LEASE = LeaseSettings(duration=0.6, interval=0.1, grace=0.3)
+LEASE = LeaseSettings(duration=60, interval=0.1, grace=0.3)
+"""No test waits for the end of such a lease, and it does not end during a test, however slow Redis is."""
+
+SHORT = 0.6
+"""Seconds of a lease for tests that wait for its end."""
 
 
 @dataclass

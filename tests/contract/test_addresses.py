@@ -3,7 +3,7 @@
 import asyncio
 
 from relay.backend.redis.addresses import RedisAddresses
-from tests.contract.conftest import LEASE, FakeWorker, MakeWorker
+from tests.contract.conftest import SHORT, FakeWorker, MakeWorker
 from tests.fleet import eventually
 
 ADDRESS = "10.0.0.1:8890"
@@ -39,7 +39,7 @@ async def test_a_worker_that_retires_withdraws_it_at_once(make_worker: MakeWorke
 
 
 async def test_it_ends_with_the_lease(make_worker: MakeWorker) -> None:
-    one, other = await make_worker("one"), await make_worker("other")
+    one, other = await make_worker("one", duration=SHORT), await make_worker("other", duration=SHORT)
     await one.leases.beat()
     assert await registered(one, other)
 
@@ -51,9 +51,9 @@ async def test_it_ends_with_the_lease(make_worker: MakeWorker) -> None:
 
 
 async def test_a_new_lease_of_the_same_worker_registers_it_again(make_worker: MakeWorker) -> None:
-    one, other = await make_worker("one"), await make_worker("other")
+    one, other = await make_worker("one", duration=SHORT), await make_worker("other", duration=SHORT)
     await one.leases.beat()
-    await asyncio.sleep(LEASE.duration + 0.1)
+    await asyncio.sleep(SHORT + 0.1)
     assert (await one.leases.beat()).lapsed
     assert await registered(one, other)
 

@@ -8,7 +8,7 @@ import pytest
 from relay.backend.presence import HeldMember, JoinAttempt, PresenceEntry
 from relay.model.errors import Unavailable
 from relay.model.events import MemberLeft
-from tests.contract.conftest import FakeWorker, MakeWorker, join
+from tests.contract.conftest import SHORT, FakeWorker, MakeWorker, join
 
 pytestmark = pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
 
@@ -49,7 +49,7 @@ async def taken_over(survivor: FakeWorker, lease: str) -> list[HeldMember]:
 async def test_a_member_that_joins_after_a_loss_is_found_when_its_worker_dies(
     make_worker: MakeWorker, lose: Loss
 ) -> None:
-    a, b = await make_worker("a"), await make_worker("b")
+    a, b = await make_worker("a", duration=SHORT), await make_worker("b", duration=SHORT)
     await a.leases.beat()
     await join(a, "earlier")
     await lose(a)
@@ -58,7 +58,7 @@ async def test_a_member_that_joins_after_a_loss_is_found_when_its_worker_dies(
 
 
 async def test_a_lease_that_a_worker_has_seen_is_found_after_the_loss_of_all_leases(make_worker: MakeWorker) -> None:
-    a, b = await make_worker("a"), await make_worker("b")
+    a, b = await make_worker("a", duration=SHORT), await make_worker("b", duration=SHORT)
     await a.leases.beat()
     await b.leases.beat()
     await join(a)
@@ -69,7 +69,7 @@ async def test_a_lease_that_a_worker_has_seen_is_found_after_the_loss_of_all_lea
 async def test_members_of_a_worker_whose_set_of_rooms_was_lost_are_found_in_the_rooms_of_the_survivors(
     make_worker: MakeWorker,
 ) -> None:
-    a, b, c = [await make_worker(name) for name in "abc"]
+    a, b, c = await make_worker("a", duration=SHORT), await make_worker("b"), await make_worker("c")
     for worker in (a, b, c):
         await worker.leases.beat()
     for room, others in (("one", [b]), ("two", [c])):
@@ -104,7 +104,7 @@ async def test_a_worker_notices_the_loss_with_its_next_heartbeat(
 @pytest.mark.parametrize("lose", [lose_all, lose_leases, go_back])
 @pytest.mark.parametrize("known", [True, False])
 async def test_a_member_of_a_lost_lease_leaves_once(make_worker: MakeWorker, lose: Loss, known: bool) -> None:
-    a, b = await make_worker("a"), await make_worker("b")
+    a, b = await make_worker("a", duration=SHORT), await make_worker("b", duration=SHORT)
     await b.bus.subscribe(["room"])
     await a.leases.beat()
     lease = str(a.lease)
@@ -126,7 +126,7 @@ async def test_a_member_of_a_lost_lease_leaves_once(make_worker: MakeWorker, los
 async def test_members_that_are_not_announced_are_taken_over_and_the_others_are_not(
     make_worker: MakeWorker, lose: Loss
 ) -> None:
-    a, b = await make_worker("a"), await make_worker("b")
+    a, b = await make_worker("a", duration=SHORT), await make_worker("b", duration=SHORT)
     await a.leases.beat()
     lease = str(a.lease)
     connected, _ = await join(a, "connected")
@@ -145,7 +145,7 @@ async def test_members_that_are_not_announced_are_taken_over_and_the_others_are_
 
 async def test_a_join_that_arrives_after_the_end_of_the_lease_does_nothing(make_worker: MakeWorker) -> None:
     """Another worker may have taken the lease over, and would not find this member."""
-    a, b = await make_worker("a"), await make_worker("b")
+    a, b = await make_worker("a", duration=SHORT), await make_worker("b", duration=SHORT)
     await a.leases.beat()
     await taken_over(b, str(a.lease))
     with pytest.raises(Unavailable):

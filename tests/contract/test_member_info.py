@@ -9,7 +9,7 @@ from relay.backend.presence import PresenceEntry
 from relay.model.envelope import MessageId
 from relay.model.errors import OutcomeUnknown
 from relay.model.events import MemberChanged, MemberJoined, MemberLeft, Present, TakenOver
-from tests.contract.conftest import LOG, ROOMS, FakeWorker, MakeWorker, join
+from tests.contract.conftest import LOG, ROOMS, SHORT, FakeWorker, MakeWorker, join
 from tests.contract.test_presence import until_dead
 
 INFO, OTHER = '{"name":"Zoë O\'Hara","tags":["a b"]}'.encode(), b'{"muted":true}'
@@ -98,7 +98,7 @@ async def test_info_ends_with_the_membership(make_worker: MakeWorker) -> None:
 
 
 async def test_members_that_are_taken_over_keep_their_info(make_worker: MakeWorker) -> None:
-    a, b = await make_worker("a"), await make_worker("b")
+    a, b = await make_worker("a", duration=SHORT), await make_worker("b", duration=SHORT)
     await a.leases.beat()
     await b.leases.beat()
     await join(a, info=INFO)

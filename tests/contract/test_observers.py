@@ -30,7 +30,7 @@ from relay.rooms.rule_copies import RuleCopies
 from relay.rooms.subscriptions import RoomSubscriptions
 from relay.rooms.watches import Watches
 from relay.tasks import BackgroundTasks
-from tests.contract.conftest import FakeWorker, MakeWorker, join
+from tests.contract.conftest import SHORT, FakeWorker, MakeWorker, join
 from tests.unit.rooms.world import FakeConnection
 
 
@@ -158,7 +158,7 @@ async def test_after_a_gap_the_missed_events_follow(make_worker: MakeWorker) -> 
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
 async def test_a_room_that_expired_begins_anew_without_a_loss(make_worker: MakeWorker) -> None:
-    world, other = Watching(await make_worker("a")), await make_worker("b")
+    world, other = Watching(await make_worker("a", duration=SHORT)), await make_worker("b", duration=SHORT)
     entry, _ = await join(other)
     observer = await world.observe()
     await other.presence.leave(entry)

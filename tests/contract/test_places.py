@@ -10,9 +10,6 @@ from relay.backend.presence import JoinResult, PresenceEntry
 from relay.model.errors import Refused
 from tests.contract.conftest import ROOMS, FakeWorker, MakeWorker, join
 
-LONG = 60.0
-"""Seconds of a lease that no test waits for, however slow Redis is."""
-
 HERE, THERE = "192.0.2.7", "2001:db8:0:1::/64"
 over_redis = pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
 
@@ -81,7 +78,7 @@ async def test_a_member_that_leaves_gives_its_place_up(make_worker: MakeWorker) 
 
 
 async def test_a_held_member_keeps_its_place(make_worker: MakeWorker) -> None:
-    a, b = await make_worker("a", duration=LONG), await make_worker("b", duration=LONG)
+    a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
     for entry in await fill(a):
         assert await a.presence.leave(entry, hold=30)
@@ -116,7 +113,7 @@ async def test_a_place_moves_with_its_member_to_another_address(make_worker: Mak
 
 
 async def test_the_members_of_a_dead_worker_keep_their_places_until_they_leave(make_worker: MakeWorker) -> None:
-    a, b = await make_worker("a", duration=LONG), await make_worker("b", duration=LONG)
+    a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
     await fill(a)
     await a.leases.retire()
@@ -130,7 +127,7 @@ async def test_the_members_of_a_dead_worker_keep_their_places_until_they_leave(m
 
 
 async def test_announcing_a_member_gives_it_its_place(make_worker: MakeWorker) -> None:
-    a, b = await make_worker("a", duration=LONG), await make_worker("b", duration=LONG)
+    a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
     entries = await fill(a, keep=1)
     # Once more, and as held.
@@ -146,7 +143,7 @@ async def test_announcing_a_member_gives_it_its_place(make_worker: MakeWorker) -
 
 
 async def test_an_info_that_changes_and_a_roster_leave_the_place_alone(make_worker: MakeWorker) -> None:
-    worker = await make_worker("a", duration=LONG)
+    worker = await make_worker("a")
     await worker.leases.beat()
     entries = await fill(worker)
     for entry in entries:
@@ -249,7 +246,7 @@ async def test_places_that_workers_of_the_version_before_left_behind_do_not_coun
 async def test_places_that_redis_has_lost_come_back_with_the_members(
     make_worker: MakeWorker, of_another_type: bool
 ) -> None:
-    worker = await make_worker("a", duration=LONG)
+    worker = await make_worker("a")
     await worker.leases.beat()
     entries = await fill(worker)
     await worker.client.call("DEL", worker.keys.places("room"))
@@ -264,7 +261,7 @@ async def test_places_that_redis_has_lost_come_back_with_the_members(
 
 @over_redis
 async def test_touching_a_room_renews_its_places(make_worker: MakeWorker) -> None:
-    worker = await make_worker("a", duration=LONG)
+    worker = await make_worker("a")
     await worker.leases.beat()
     await fill(worker)
     await worker.client.call("PEXPIRE", worker.keys.places("room"), 20_000)

@@ -8,7 +8,7 @@ import pytest
 from relay.backend.presence import HeldMember, JoinAttempt, PresenceEntry
 from relay.model.errors import OutcomeUnknown, Refused
 from relay.model.events import MemberJoined, MemberLeft, Present, TakenOver
-from tests.contract.conftest import FakeWorker, MakeWorker, join
+from tests.contract.conftest import SHORT, FakeWorker, MakeWorker, join
 
 
 async def test_a_join_is_published_and_shows_in_rosters_of_all_workers(make_worker: MakeWorker) -> None:
@@ -123,7 +123,7 @@ async def test_a_taken_peer_id_is_refused_without_the_right_key(make_worker: Mak
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
 async def test_a_lapse_is_reported_although_a_reply_was_lost(make_worker: MakeWorker, monkeypatch) -> None:
-    a, b = await make_worker("a"), await make_worker("b")
+    a, b = await make_worker("a", duration=SHORT), await make_worker("b", duration=SHORT)
     await a.leases.beat()
     before = str(a.lease)
     await until_dead(b, before)
@@ -295,7 +295,7 @@ async def test_a_live_lease_is_not_reported_as_dead(make_worker: MakeWorker) -> 
 
 
 async def test_members_of_a_dead_worker_are_held_by_a_survivor_and_then_leave(make_worker: MakeWorker) -> None:
-    a, b = await make_worker("a"), await make_worker("b")
+    a, b = await make_worker("a", duration=SHORT), await make_worker("b", duration=SHORT)
     await a.leases.beat()
     await join(a)
     dead = str(a.lease)
@@ -318,7 +318,7 @@ async def test_members_of_a_dead_worker_are_held_by_a_survivor_and_then_leave(ma
 async def test_members_are_found_after_an_adoption_without_a_reply_though_the_dead_lease_is_forgotten(
     make_worker: MakeWorker, monkeypatch
 ) -> None:
-    a, b, c = [await make_worker(name) for name in "abc"]
+    a, b, c = [await make_worker(name, duration=SHORT) for name in "abc"]
     await a.leases.beat()
     await join(a)
     dead = str(a.lease)
@@ -345,7 +345,7 @@ async def test_members_are_found_after_an_adoption_without_a_reply_though_the_de
 
 
 async def test_a_worker_whose_lease_lapsed_begins_another(make_worker: MakeWorker) -> None:
-    a, b = await make_worker("a"), await make_worker("b")
+    a, b = await make_worker("a", duration=SHORT), await make_worker("b", duration=SHORT)
     await a.leases.beat()
     entry, _ = await join(a)
     before = str(a.lease)
@@ -360,7 +360,7 @@ async def test_a_worker_whose_lease_lapsed_begins_another(make_worker: MakeWorke
 
 
 async def test_a_worker_that_stops_retires_its_lease(make_worker: MakeWorker) -> None:
-    a, b = await make_worker("a", duration=60), await make_worker("b", duration=60)
+    a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
     await a.leases.retire()
     await until_dead(b, str(a.lease))

@@ -27,7 +27,7 @@ async def all_pages(worker: FakeWorker, **query: Any) -> list[RoomPage]:
 
 
 async def test_pages_follow_each_other_by_name_and_name_each_room_once(make_worker: MakeWorker) -> None:
-    a, b = await make_worker("a", duration=60), await make_worker("b", duration=60)
+    a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
     await b.leases.beat()
     await enter(a, "r3", "r1", "r4")
@@ -48,7 +48,7 @@ PREFIXES = {
 
 
 async def test_a_prefix_selects_rooms(make_worker: MakeWorker) -> None:
-    worker = await make_worker("a", duration=60)
+    worker = await make_worker("a")
     await worker.leases.beat()
     await enter(worker, "b", "ab", "a", "a-", "a%20b", "a%2F", "~")
     for prefix, found in PREFIXES.items():
@@ -59,7 +59,7 @@ async def test_a_prefix_selects_rooms(make_worker: MakeWorker) -> None:
 
 
 async def test_a_page_may_begin_behind_a_room_that_is_gone(make_worker: MakeWorker) -> None:
-    worker = await make_worker("a", duration=60)
+    worker = await make_worker("a")
     await worker.leases.beat()
     entries = await enter(worker, "a", "b", "c")
     assert await worker.presence.leave(entries[1])
@@ -69,7 +69,7 @@ async def test_a_page_may_begin_behind_a_room_that_is_gone(make_worker: MakeWork
 
 
 async def test_rooms_of_a_dead_worker_are_listed_until_they_are_taken_over_and_after(make_worker: MakeWorker) -> None:
-    a, b = await make_worker("a", duration=60), await make_worker("b", duration=60)
+    a, b = await make_worker("a"), await make_worker("b")
     await a.leases.beat()
     await b.leases.beat()
     await enter(a, "r1", "r2")
@@ -88,7 +88,7 @@ async def test_rooms_of_a_dead_worker_are_listed_until_they_are_taken_over_and_a
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
 async def test_an_index_that_redis_has_lost_is_not_missed(make_worker: MakeWorker) -> None:
-    worker = await make_worker("a", duration=60)
+    worker = await make_worker("a")
     await worker.leases.beat()
     await enter(worker, "r1", "r2")
     assert worker.client is not None
@@ -99,7 +99,7 @@ async def test_an_index_that_redis_has_lost_is_not_missed(make_worker: MakeWorke
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
 async def test_rooms_are_listed_again_when_their_worker_has_announced_its_members(make_worker: MakeWorker) -> None:
-    worker = await make_worker("a", duration=60)
+    worker = await make_worker("a")
     await worker.leases.beat()
     entries = await enter(worker, "r1", "r2")
     assert worker.client is not None

@@ -9,7 +9,7 @@ from relay.backend.presence import PresenceEntry
 from relay.backend.rules import Kicking
 from relay.backend.webhooks import OUTBOX_EVENTS, WebhookBatch
 from relay.model.webhook_events import WebhookEvent
-from tests.contract.conftest import CLAIM, FakeWorker, MakeWorker, join
+from tests.contract.conftest import CLAIM, SHORT, FakeWorker, MakeWorker, join
 from tests.fleet import RedisServer
 
 over_redis = pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
@@ -289,7 +289,10 @@ async def test_a_long_outbox_is_moved_in_pages(make_worker: MakeWorker) -> None:
 @pytest.mark.parametrize("left", [False, True], ids=["with its member", "without members"])
 async def test_a_survivor_moves_the_outboxes_that_a_dead_worker_left(make_worker: MakeWorker, left: bool) -> None:
     """The worker dies after the script, and before it has moved the events; also if nobody is in the room any more."""
-    worker, survivor = await make_worker("a", webhook=100), await make_worker("b", webhook=100)
+    worker, survivor = (
+        await make_worker("a", webhook=100, duration=SHORT),
+        await make_worker("b", webhook=100, duration=SHORT),
+    )
     await worker.leases.beat()
     entry, _ = await join(worker, "p")
     if left:
@@ -304,7 +307,7 @@ async def test_a_survivor_moves_the_outboxes_that_a_dead_worker_left(make_worker
 @over_a_real_one
 async def test_a_survivor_of_the_survivor_moves_them_as_well(make_worker: MakeWorker) -> None:
     """The survivor has taken the rooms over, has forgotten the lease, and dies before it moves."""
-    first, second, third = [await make_worker(name, webhook=100) for name in "abc"]
+    first, second, third = [await make_worker(name, webhook=100, duration=SHORT) for name in "abc"]
     await first.leases.beat()
     await second.leases.beat()
     entry, _ = await join(first, "p")
@@ -320,7 +323,10 @@ async def test_a_survivor_of_the_survivor_moves_them_as_well(make_worker: MakeWo
 async def test_a_worker_that_dies_between_adding_and_removing_causes_repeats_with_the_same_ids(
     make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker, survivor = await make_worker("a", webhook=100), await make_worker("b", webhook=100)
+    worker, survivor = (
+        await make_worker("a", webhook=100, duration=SHORT),
+        await make_worker("b", webhook=100, duration=SHORT),
+    )
     await worker.leases.beat()
     await join(worker, "p")
     assert worker.client is not None
@@ -344,7 +350,7 @@ async def test_a_worker_that_dies_between_adding_and_removing_causes_repeats_wit
 @over_a_real_one
 async def test_a_worker_that_only_puts_members_out_is_survived_too(make_worker: MakeWorker) -> None:
     """It has no members in the room, and dies before it has moved the leaves."""
-    worker, kicker, survivor = [await make_worker(name, webhook=100) for name in "abc"]
+    worker, kicker, survivor = [await make_worker(name, webhook=100, duration=SHORT) for name in "abc"]
     await kicker.leases.beat()
     await join(worker, "p")
     await move(worker)
