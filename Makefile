@@ -41,16 +41,17 @@ run: $(VENV)/.installed ## Start one worker; ARGS="--port 9000" passes options.
 compiled: $(COMPILED)/.installed ## Install the relay with its hot path compiled to C, into build/compiled; needs a C compiler.
 	@$(COMPILED)/bin/relay --version
 
-# These tools bring the headers of the system's own Python; others have theirs.
-compiled test-compiled: TOOLS += cc:build-essential
-
 test: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the test suite; ARGS="-k name" passes options, PYTHON=python3.13 names another Python.
 	$(PYTEST) -m "not gateways and not quiet or smoke" $(ARGS)
 
-# Build, clients and servers are those of the checkout; only `relay` is the compiled one.
-test-compiled: $(COMPILED)/.installed tools $(PACKAGES) ## Run the test suite over the compiled build; ARGS as for `make test`.
+# Clients and servers are those of the checkout; only `relay` is the compiled one.
+test-compiled: $(COMPILED)/.installed tools ## Run unit, contract and native tests over the compiled build; ARGS as for `make test`.
 	cd $(COMPILED)/checkout && TESTED_BUILD=compiled .venv/bin/python -m pytest --numprocesses=$(JOBS) --dist=loadfile \
-		--no-loadscope-reorder -m "not gateways and not quiet or smoke" $(ARGS)
+		--no-loadscope-reorder $(OF_COMPILED) $(ARGS)
+
+# The compiled modules are those on the way of a message, so these tests send messages.
+OF_COMPILED := tests/unit tests/contract $(addprefix tests/integration/test_,$(addsuffix .py,bad_input bursts cluster \
+	frames idle large_messages observers presence protocol replay rooms unread))
 
 test-gateways: $(VENV)/.installed-dev tools $(PACKAGES) $(PYTHON_CLIENTS:=/.installed) ## Run the tests with real clients and browsers; `make test` has one case of each.
 	$(PYTEST) -m gateways $(ARGS)
@@ -207,8 +208,12 @@ $(VENV)/.installed-dev: tests/requirements.lock $(VENV)/.installed
 	$(PIP) install --quiet --require-hashes --requirement tests/requirements.lock
 	@touch $@
 
+FIND_HEADERS := import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
+
 # The requirements are those of the other environment, whose packages this one reads.
 $(COMPILED)/.installed: pyproject.toml deploy/hatch_build.py $(shell find relay -type f -not -name '*.pyc') | $(VENV)/.installed-dev tools
+	@# A header is no command, so the check of `tools` does not see it. Only the system's own Python can lack its headers.
+	@$(BIN)/python -c '$(FIND_HEADERS)' || $(MAKE) --no-print-directory tools TOOLS=header:python3-dev
 	$(BIN)/python -m venv --clear --without-pip $(COMPILED)
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		>$$($(COMPILED)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/requirements.pth
