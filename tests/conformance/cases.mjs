@@ -46,8 +46,9 @@ async function played({ run, ...one }, ms) {
   }
 }
 
-// Play the cases that were described since the last time, some at a time; each fails after so many milliseconds.
-export async function play(together, tell, ms = 8000) {
+// Play the cases that were described since the last time, some at a time; each fails after so many milliseconds. The longest
+// one waits for three delays of a client, of up to 8.4 s together.
+export async function play(together, tell, ms = 30_000) {
   const waiting = cases.splice(0);
   await Promise.all(Array.from({ length: together }, async () => {
     while (waiting.length) tell(await played(waiting.shift(), ms));
