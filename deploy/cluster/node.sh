@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts one node of a Redis Cluster, with redis.conf. NODE is its name, by which workers reach it, and ADDRESS its address among
-# the nodes, which stays the same. What the node knows of the others is in its folder.
+# the nodes, which stays the same. The node remembers the others in its folder.
 set -eu
 
 DATA=${DATA:-/data} SECRETS=${SECRETS:-/run/relay} BASE=${BASE:-/etc/redis.conf}

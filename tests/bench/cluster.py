@@ -47,7 +47,7 @@ FIRST_RATE = 3000
 """Messages a second at least in the load by which every member has sent something before the first window."""
 
 DELIVERY = "CPU per delivery without the silent crowd's,"
-"""What the targets judge: the cost of clients that say nothing grows with their number, and is counted apart."""
+"""The figure that the targets judge: the cost of silent clients grows with their number, and is counted apart."""
 
 RESULTS = install.BENCH / "results" / "cluster.md"
 
@@ -63,7 +63,7 @@ class Fleet:
         self._nodes: Sequence[RedisServer] = []
         self._loads: list[Load] = []
         self.connection = Connection()
-        """What each connection took and has; known when the fleet has started."""
+        """The cost of each connection; known when the fleet has started."""
 
     def __enter__(self) -> "Fleet":
         try:
@@ -171,7 +171,7 @@ def wait_until_ready(port: int) -> None:
 
 
 def look(node: RedisServer) -> Shard:
-    """What a master has done since its start."""
+    """The work of a master since its start."""
     with node.client as client:
         stats, commands = client.info("stats"), client.info("commandstats")
         published = sum(commands.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("publish", "spublish"))

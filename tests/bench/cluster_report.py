@@ -40,7 +40,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Connection:
-    """What a connection takes when it is made (CPU seconds), and then has (bytes): of its worker, and of Redis."""
+    """The cost of a connection, at its worker and at Redis: CPU seconds to make it, and bytes that it has then."""
 
     workers: float = 0.0
     redis: float = 0.0

@@ -76,7 +76,7 @@ def checks(compose: Compose) -> list[dict[str, Any]]:
 
 
 def states(compose: Compose) -> str:
-    """What workers say of the cluster, for failures."""
+    """The failed checks of all workers, as text for the report of a failed test."""
     return json.dumps([{name: one["text"] for name, one in each.items() if not one["ok"]} for each in checks(compose)])
 
 

@@ -76,7 +76,7 @@ def history(compose: Compose, room: str, service: str) -> str:
 
 
 def states(compose: Compose) -> str:
-    """What workers say of Redis, for failures."""
+    """The failed checks of all workers, as text for the report of a failed test."""
     checks = [compose.checks(worker) for worker in compose.containers("worker")]
     return json.dumps([{name: one["text"] for name, one in each.items() if not one["ok"]} for each in checks])
 

@@ -70,7 +70,7 @@ class ScriptedSet:
         return ""
 
     def flags(self) -> str:
-        """What the first sentinel thinks of the master; "master" alone if it reaches it."""
+        """The flags that the first sentinel gives the master; "master" alone if it reaches it."""
         with redis.Redis(
             host=SENTINELS[0], port=self._sentinel_port, username="relay", password="", decode_responses=True
         ) as client:

@@ -58,7 +58,7 @@ class _Held(NamedTuple):
 
 
 class _Pause:
-    """What a slot has while it is paused: commands that came back, and those that came later.
+    """The commands of a slot that is paused: those that came back, and those that came later.
 
     `asked` is the node that is to be asked for one command only, as the keys of the slot are on their way to it. A try
     is under way or due while it is `trying`; one at a time.
