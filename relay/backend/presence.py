@@ -294,7 +294,7 @@ class Presence(Protocol):
         """Record these members anew, as connected or held, and under this worker's lease.
 
         A member without an entry publishes a `MemberJoined`, and one whose entry has another info a `MemberChanged`.
-        Returns the entries that were not recorded because a newer generation exists.
+        Returns the entries that were not recorded because an entry of a newer generation or attempt exists.
         """
         ...
 
@@ -312,6 +312,8 @@ class Presence(Protocol):
         When this returns, the request is sent, ahead of all later ones; the future gets its outcome. False means that
         nothing was done: the entry is gone, is another worker's, or has another generation, for instance since the
         client resumed it. An entry whose generation is 0 is identified by its stamp, else by its current fingerprint.
+        Where Redis has an earlier entry of the same membership, since it failed over or was restored, the member is
+        held under the present entry, with its current key.
         If the entry of a `connected` member is gone, it was lost: a `MemberLeft` is published at once all the same.
         """
         ...

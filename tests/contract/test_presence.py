@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from relay.backend.presence import HeldMember, JoinAttempt, PresenceEntry
+from relay.backend.stamps import join_previous
 from relay.model.errors import OutcomeUnknown, Refused
 from relay.model.events import MemberJoined, MemberLeft, Present, TakenOver
 from tests.contract.conftest import SHORT, FakeWorker, MakeWorker, join
@@ -266,6 +267,51 @@ async def test_a_held_member_is_announced_as_held(make_worker: MakeWorker) -> No
     assert [member.held for member in (await worker.presence.roster("room")).members] == [True]
     assert list(await worker.presence.announce([entry])) == []
     assert [member.held for member in (await worker.presence.roster("room")).members] == [False]
+
+
+async def _fail_over(worker: FakeWorker, present: PresenceEntry, earlier: PresenceEntry) -> None:
+    """Replace a member's present entry by an earlier one, as a replica has it that lacks the last attempt."""
+    assert await worker.presence.leave(present)
+    assert list(await worker.presence.announce([earlier])) == []
+
+
+async def test_a_hold_replaces_an_earlier_entry_of_the_same_membership(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    await a.leases.beat()
+    first, _ = await join(a, fresh="f1", stamp=a.stamp(3))
+    for offered, fresh, ago in ("f1", "f2", 2), ("f2", "f3", 1):
+        present, joined = await join(b, offered=offered, fresh=fresh, stamp=b.stamp(ago))
+        assert joined.resumed
+        await b.presence.leave(present, hold=30)
+    await _fail_over(b, present, replace(first, began=joined.began))
+    assert await b.presence.leave(present, hold=30)
+    assert [member.held for member in (await b.presence.roster("room")).members] == [True]
+    _, again = await join(a, offered="f3", fresh="f4")
+    assert again.resumed
+
+
+async def test_a_leave_removes_an_earlier_entry_of_the_same_membership(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    first, _ = await join(a, fresh="f1", stamp=a.stamp(3))
+    await a.presence.leave(first, hold=30)
+    present, _ = await join(b, offered="f1", fresh="f2")
+    await _fail_over(b, present, first)
+    assert await b.presence.leave(present)
+    assert (await b.presence.roster("room")).count == 0
+
+
+async def test_an_older_attempt_with_a_higher_generation_takes_no_entry(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    first, _ = await join(a, fresh="f1", stamp=a.stamp(9))
+    await a.presence.leave(first, hold=30)
+    newest, _ = await join(b, offered="f1", fresh="f2", stamp=b.stamp(1))
+    # A master of the past executed this one later, as its generation says; its client has given it up.
+    older = replace(newest, generation=newest.generation + 5, previous=join_previous("f1", a.stamp(5), first=False))
+    assert list(await a.presence.announce([older])) == [older]
+    assert not await a.presence.leave(older, hold=30)
+    assert not await a.presence.leave(older)
+    assert [member.held for member in (await b.presence.roster("room")).members] == [False]
+    assert await b.presence.leave(newest)
 
 
 async def test_generations_grow_even_after_a_peer_has_left(make_worker: MakeWorker) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Container, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from operator import attrgetter
 
@@ -181,7 +182,14 @@ class MemoryPresence:
             lost = MemberLeft(entry.room, state.next_id(), entry.peer)
             self._rooms.emit(lost)
             self._rules.report_leave(lost, state, entry.reason)
-        if not state or not recorded or recorded.lease not in self._lease.own:
+        if not state or not recorded:
+            return False
+        if self._is_behind(recorded, entry):
+            if hold > 0:
+                return self._announce(replace(entry, hold=hold))
+            self._rules.remove(entry.room, state, entry.peer, entry.reason)
+            return True
+        if recorded.lease not in self._lease.own:
             return False
         # The generation of a member whose join got no reply is unknown (0). Then its stamp identifies the entry, or the
         # fingerprint of its new resume key.
@@ -197,10 +205,27 @@ class MemoryPresence:
         self._rules.remove(entry.room, state, entry.peer, entry.reason)
         return True
 
+    def _is_behind(self, recorded: MemoryEntry, entry: PresenceEntry) -> bool:
+        """Whether the recorded entry is an earlier one of the same membership, as leave.lua says."""
+        return recorded.generation < entry.generation and self._order(recorded, entry) is Order.NEWER
+
+    def _order(self, recorded: MemoryEntry, entry: PresenceEntry) -> Order:
+        """Return how an entry's attempt stands to the recorded one; that of another membership cannot be compared."""
+        if recorded.began != entry.began or recorded.generation == entry.generation:
+            return Order.UNCLEAR
+        return order(
+            Stamp.parse(split_previous(entry.previous)[1]),
+            Stamp.parse(split_previous(recorded.previous)[1]),
+            round(self._rooms.clock() * 1_000_000),
+            same_worker=recorded.lease in self._lease.own,
+        )
+
     def _announce(self, entry: PresenceEntry) -> bool:
         state = self._rooms.room(entry.room)
         before = state.members.get(entry.peer)
         if before and before.generation > entry.generation:
+            return False
+        if before and self._order(before, entry) is Order.OLDER:
             return False
         rules = self._rooms.rules_of(entry.room)
         if not before and rules and rules.was_kicked(entry.peer, entry.generation):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from relay.backend.headroom import Level
@@ -25,7 +26,7 @@ from relay.backend.redis.scripts import ANNOUNCE, CHANGE, JOIN, LEAVE, ROSTER, m
 from relay.backend.redis.tags import TagOf
 from relay.backend.rules import PasswordNeeded, RulesLost, read_rules
 from relay.backend.settings import RoomSettings
-from relay.backend.stamps import join_previous
+from relay.backend.stamps import join_previous, split_previous
 from relay.model.envelope import BEFORE_ALL, MessageId, read_id
 from relay.model.errors import ClientGone, Refused, RelayError, Unavailable
 from relay.model.events import Present, Roster
@@ -38,7 +39,7 @@ _NONE = "-"
 _NOT_WRITTEN, _WRITTEN, _TOO_LATE = 0, 1, 2
 """Results of announce.lua and change.lua."""
 
-_HELD, _UNCONFIRMED = 1, 2
+_HELD, _UNCONFIRMED, _BEHIND = 1, 2, 3
 """Results of leave.lua; the first one also if a member was removed."""
 
 _CONFIRMATION, _CONFIRMATION_STEP = 2.0, 0.1
@@ -278,10 +279,26 @@ class RedisPresence:
             self._last_history,
             milliseconds(self._settings.rules_ttl),
             hook,
+            split_previous(entry.previous)[1],
+            str(entry.began),
         )
-        self._outboxes.watch(room, left, lambda result: hold == 0 or result != _HELD)
-        # A worker that has seen events of the room is never told to wait.
-        return left if entry.seen != BEFORE_ALL else asyncio.ensure_future(_unless_unconfirmed(left))
+        self._outboxes.watch(room, left, lambda result: hold == 0 or result not in {_HELD, _BEHIND})
+        return asyncio.ensure_future(self._left(left, replace(entry, hold=hold)))
+
+    async def _left(self, left: asyncio.Future[int], entry: PresenceEntry) -> bool:
+        """Return the result of leave.lua, and announce a held member of which Redis has an earlier entry.
+
+        Raises `Unavailable` if it has to be called again.
+        """
+        result = await left
+        if result == _UNCONFIRMED:
+            raise Unavailable("Redis has come back, and no worker has confirmed the room's state yet")
+        if result == _BEHIND:
+            self._registration.register([entry.room])
+            result = await self._announce(entry)
+            if result == _TOO_LATE:
+                raise Unavailable(_LATE)
+        return bool(result)
 
     async def roster(self, room: str, limit: int | None = None) -> Roster:
         """Call roster.lua; of a large room, any members are named."""
@@ -371,14 +388,6 @@ class RedisPresence:
         )
         self._outboxes.watch(entry.room, announced)
         return announced
-
-
-async def _unless_unconfirmed(left: asyncio.Future[int]) -> bool:
-    """Return the result of leave.lua; raise `Unavailable` if it left an unconfirmed state alone, to be called again."""
-    result = await left
-    if result == _UNCONFIRMED:
-        raise Unavailable("Redis has come back, and no worker has confirmed the room's state yet")
-    return bool(result)
 
 
 def _roster(listed: Sequence[Any], current: MessageId) -> Roster:

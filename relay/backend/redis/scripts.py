@@ -37,10 +37,10 @@ _OF_MEMBERS = ("shared", "places", "outbox", "rules")
 """The parts ahead of the scripts that add and remove members, or may."""
 
 PUBLISH = _script("publish_fast", "shared", "publish")
-JOIN = _script(*_OF_MEMBERS, "join")
-ANNOUNCE = _script(*_OF_MEMBERS, "announce")
+JOIN = _script(*_OF_MEMBERS, "attempts", "join")
+ANNOUNCE = _script(*_OF_MEMBERS, "attempts", "announce")
 CHANGE = _script("shared", "change")
-LEAVE = _script(*_OF_MEMBERS, "leave")
+LEAVE = _script(*_OF_MEMBERS, "attempts", "leave")
 GOVERN = _script(*_OF_MEMBERS, "govern")
 KICK = _script(*_OF_MEMBERS, "kick")
 CLOSE = _script(*_OF_MEMBERS, "close")

@@ -8,11 +8,17 @@
 -- began, 13 info, 14 time at which the worker gives up (ms), 15 length of the hold (ms, 0: the member is connected), 16 era
 -- of the run of Redis (us, 0 if unknown; also for a held member, as its worker may not have seen all events), 17 tag of the member's address ("": not counted), 18 subject, 19 for
 -- outbox.lua, without a subject.
--- Returns 1, 0 if there is an entry of a newer generation, or the member was kicked, or 2 if the time is over.
+-- Returns 1, 0 if there is an entry of a newer generation or attempt, or the member was kicked, or 2 if the time is over.
+--
+-- A master of the past may have executed an attempt that its client had given up, after a newer one at the present master: then
+-- the older attempt has the higher generation.
 if expired(ARGV[14]) then return 2 end
 local peer, generation = ARGV[2], tonumber(ARGV[4])
 local before = read_entry(peer)
 if before and before.generation > generation then return 0 end
+local previous, attempt = string.match(ARGV[6], '^([^@]*)(.*)$')
+if before and before.generation < generation and before.began == ARGV[12]
+  and order(attempt, ARGV[3], before) == 'older' then return 0 end
 local rules = read_rules()
 if not before and rules and about_rules().kicked(rules, peer, generation) then return 0 end
 
@@ -38,7 +44,6 @@ if ARGV[13] ~= (before and before.info or '') then
   add(id, changed(id, peer, ARGV[13]))
 end
 local hold = tonumber(ARGV[15])
-local previous, attempt = string.match(ARGV[6], '^([^@]*)(.*)$')
 write_entry(peer, { generation = generation, lease = ARGV[3], held = hold > 0 and now_ms() + hold or 0, current = ARGV[5], previous = previous,
   attempt = tagged(attempt, ARGV[17]), info = ARGV[13], began = ARGV[12] })
 take_place(ARGV[17], peer, before, ARGV[7])

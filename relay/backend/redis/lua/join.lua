@@ -31,23 +31,6 @@
 if expired(ARGV[15]) then return { 'late' } end
 local peer, offered, before = ARGV[2], ARGV[4], read_entry(ARGV[2])
 
--- How this attempt stands to the one that has the entry: 'newer', 'older' or 'unclear'. relay/backend/stamps.py has the
--- same rules, and says why.
-local function order()
-  local function read_stamp(text)
-    local earliest, width = string.match(text, '^@(%d+)%+(%d+)')
-    if earliest then return tonumber(earliest), tonumber(earliest) + tonumber(width) end
-  end
-  local from, to = read_stamp(ARGV[16])
-  local other_from, other_to = read_stamp(before.attempt)
-  local now = now_us()
-  if not from or not other_from or other_from > now then return 'newer' end
-  if from > now then from = 0 end
-  if before.lease == ARGV[3] then return from >= other_from and 'newer' or 'older' end
-  if from > other_to then return 'newer' end
-  return to < other_from and 'older' or 'unclear'
-end
-
 -- With the previous key comes an attempt that got no reply. A key that is the current one as well is kept by its client,
 -- which offers it with every attempt.
 local is_previous = before and offered ~= '-' and offered == before.previous
@@ -55,7 +38,7 @@ local kept = is_previous and offered == before.current
 local repeated = is_previous and not kept
 if before and (offered == '-' or offered ~= before.current or kept) then
   if not is_previous then return { 'taken', before.held > 0 and 1 or 0 } end
-  local its = order()
+  local its = order(ARGV[16], ARGV[3], before)
   if its == 'older' then return { 'superseded' } end
   if before.held == 0 and not (ARGV[17] == '1' and (its == 'newer' or kept)) then
     return { 'contested', its == 'newer' and 1 or 0 }

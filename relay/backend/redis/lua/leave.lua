@@ -11,9 +11,13 @@
 -- run of Redis (us, 0 if unknown), 13 time after its beginning in which an unconfirmed state is left alone (ms), 14 "1" if
 -- the member was connected until now: an entry that is gone was lost, and the other members do not know that it is, 15 state
 -- TTL (ms) and 16 history of a room whose last member leaves, 17 TTL of the rules of such a room (ms),
--- 18 for outbox.lua, with the reason.
--- Returns 1, 0 if the entry is gone, or is not of these leases and this generation any more, or 2 if the state was left
--- alone.
+-- 18 for outbox.lua, with the reason, 19 stamp of the attempt that has the membership ("" if unknown), 20 id with which the
+-- membership began.
+-- Returns 1, 0 if the entry is gone, or is not of these leases and this generation any more, 2 if the state was left
+-- alone, or 3 if the entry is an earlier one of this membership, which must be announced to be held.
+--
+-- A server that became the master may lack the last connection of a client: then it has the entry of the one before, with a key
+-- that the client does not have any more, and perhaps with the lease of another worker.
 --
 -- With the last member, the history ends soon: a client that comes later gets the messages from its own join on, and only
 -- an observer's worker may still read the missed ones. The epoch and the counter stay somewhat longer, so that no id is given
@@ -24,8 +28,12 @@ local peer, generation, era, hold = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[12
 local entry = read_entry(peer)
 local lost = not entry and ARGV[14] == '1' and generation > 0 and call('EXISTS', KEYS[1]) == 1
 if not entry and not lost then return 0 end
-if entry and not string.find(' ' .. ARGV[3] .. ' ', ' ' .. entry.lease .. ' ', 1, true) then return 0 end
-if generation > 0 and entry and entry.generation ~= generation then return 0 end
+local owned = entry and string.find(' ' .. ARGV[3] .. ' ', ' ' .. entry.lease .. ' ', 1, true)
+local behind = entry and entry.generation < generation and entry.began == ARGV[20]
+  and order(ARGV[19], owned and entry.lease or '', entry) == 'newer'
+if behind and hold > 0 then return 3 end
+if entry and not owned and not behind then return 0 end
+if generation > 0 and entry and entry.generation ~= generation and not behind then return 0 end
 if generation == 0 and ARGV[11] ~= '' and string.match(entry.attempt, '^[^#!]*') ~= ARGV[11] then return 0 end
 if generation == 0 and ARGV[11] == '' and entry.current ~= ARGV[5] then return 0 end
 

@@ -16,6 +16,7 @@ def test_every_file_is_a_part_of_a_script() -> None:
         "shared.lua",
         "publish_fast.lua",
         "places.lua",
+        "attempts.lua",
         "outbox.lua",
         "rules.lua",
         "tree.lua",
