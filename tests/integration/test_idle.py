@@ -48,6 +48,10 @@ def tasks_now() -> int:
     return sum(task.get_name() != "renewal of rooms" for task in asyncio.all_tasks())
 
 
+def tasks_of_sessions() -> int:
+    return sum(task.get_name() == "session" for task in asyncio.all_tasks())
+
+
 async def tasks_of_nobody(served: Running) -> int:
     """How many tasks a server has that has started, and whose last request is over."""
     await served.ask(b"GET /health/live HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n")
@@ -225,6 +229,8 @@ class FirebaseStreams(Listeners):
     async def more(self, number: int) -> None:
         await super().more(number)
         await eventually(lambda: count(TreeMember) == len(self._sockets))
+        # Each has a task for its held response; those of the last joins may go on for some turns.
+        await eventually(lambda: tasks_of_sessions() == len(self._sockets))
 
     async def paths_of(self, connected: socket.socket, number: int) -> Sequence[str]:
         head = f"GET /r{number // 2}.json HTTP/1.1\r\nHost: relay\r\nAccept: text/event-stream\r\n{BROWSER}\r\n"
