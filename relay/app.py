@@ -8,6 +8,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from relay import gateways, http, pages
+from relay.build import show_lines
 from relay.config import Settings
 from relay.gateways import composition
 from relay.gateways.base.forwarded import ForwardedRequests
@@ -23,6 +24,7 @@ def create_app(settings: Settings, local: LocalWorkers | None = None) -> Starlet
 
     `local` are the workers behind the same port; None for a single worker.
     """
+    show_lines()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, object]]:

@@ -4,16 +4,16 @@ import ast
 import importlib
 import os
 import pkgutil
+import subprocess
+import sys
 import tomllib
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import relay
-from relay.build import BUILD, is_compiled
-from relay.limits import TokenBucket
+from relay.build import BUILD, described, is_compiled
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -60,14 +60,29 @@ def test_no_subclass_overrides_an_attribute_that_compiled_methods_read_from_the_
                     assert not own & vars(subclass).keys(), (definition.name, subclass)
 
 
-def broken_clock() -> float:
-    raise OSError("the clock is broken")
+BROKEN_CLOCK = """
+import logging
+from relay.app import create_app
+from relay.config import Settings
+from relay.limits import TokenBucket
+create_app(Settings())
+try:
+    TokenBucket(1, 1, lambda: 1 / 0)
+except ZeroDivisionError:
+    logging.exception("broken")
+"""
 
 
-def test_a_traceback_shows_the_lines_of_both_builds() -> None:
-    """Compiled modules are installed with their source."""
-    with pytest.raises(OSError, match="broken") as caught:
-        TokenBucket(1, 1, broken_clock)
-    text = "".join(traceback.format_exception(caught.value))
+def test_a_traceback_shows_the_lines_of_both_builds(tmp_path: Path) -> None:
+    """Compiled modules are installed with their source, which is not in the folder where a worker starts."""
+    command = [sys.executable, "-c", BROKEN_CLOCK]
+    text = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stderr
     assert 'relay/limits.py", line ' in text
     assert "self._updated = clock()" in text
+
+
+def test_the_version_says_why_a_wheel_was_not_compiled(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    assert described(note) == BUILD
+    note.write_text("there is no C compiler (cc)")
+    assert described(note) == f"{BUILD}: there is no C compiler (cc)"
