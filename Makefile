@@ -30,7 +30,7 @@ IMAGE ?= debian:trixie
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help run compiled test test-compiled test-gateways test-redis test-quiet test-clients test-container test-deploy coverage chaos abuse bench bench-quick bench-parts bench-compare bench-cluster lint docs format lock tools clean audit pin
+.PHONY: help run compiled test test-compiled test-gateways test-redis test-quiet test-clients test-container test-deploy coverage chaos abuse bench bench-quick bench-parts bench-compare bench-cluster lint docs format lock tools headers clean audit pin
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 23
@@ -41,7 +41,7 @@ run: $(VENV)/.installed ## Start one worker; ARGS="--port 9000" passes options.
 compiled: $(COMPILED)/.installed ## Install the relay with its hot path compiled to C, into build/compiled; needs a C compiler.
 	@$(COMPILED)/bin/relay --version
 
-test: $(VENV)/.installed-dev tools $(PACKAGES) ## Run the test suite; ARGS="-k name" passes options, PYTHON=python3.13 names another Python.
+test: $(VENV)/.installed-dev tools headers $(PACKAGES) ## Run the test suite; ARGS="-k name" passes options, PYTHON=python3.13 names another Python.
 	$(PYTEST) -m "not gateways and not quiet or smoke" $(ARGS)
 
 # Clients and servers are those of the checkout; only `relay` is the compiled one.
@@ -150,6 +150,8 @@ lock: ## Write the lock files anew, with the newest versions allowed.
 		--group build --output-file requirements.lock pyproject.toml
 	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) --constraints requirements.lock \
 		--group build --group compile --group test --group lint --output-file tests/requirements.lock pyproject.toml
+	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) --constraints tests/requirements.lock \
+		--group build --group compile --output-file deploy/requirements-compile.lock pyproject.toml
 	build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) \
 		--output-file $(BENCH)/peers/requirements.lock $(BENCH)/peers/requirements.in
 	for version in 5 4; do build/lock/bin/uv pip compile --quiet --upgrade $(LOCK_OPTIONS) \
@@ -208,12 +210,8 @@ $(VENV)/.installed-dev: tests/requirements.lock $(VENV)/.installed
 	$(PIP) install --quiet --require-hashes --requirement tests/requirements.lock
 	@touch $@
 
-FIND_HEADERS := import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
-
 # The requirements are those of the other environment, whose packages this one reads.
-$(COMPILED)/.installed: pyproject.toml deploy/hatch_build.py $(shell find relay -type f -not -name '*.pyc') | $(VENV)/.installed-dev tools
-	@# A header is no command, so the check of `tools` does not see it. Only the system's own Python can lack its headers.
-	@$(BIN)/python -c '$(FIND_HEADERS)' || $(MAKE) --no-print-directory tools TOOLS=header:python3-dev
+$(COMPILED)/.installed: pyproject.toml deploy/hatch_build.py $(shell find relay -type f -not -name '*.pyc') | $(VENV)/.installed-dev tools headers
 	$(BIN)/python -m venv --clear --without-pip $(COMPILED)
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		>$$($(COMPILED)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/requirements.pth
@@ -257,6 +255,12 @@ tools:
 		echo "Programs are missing here. On Debian and Ubuntu, as root:" >&2; \
 		echo "    apt-get install$$missing" >&2; exit 1; \
 	fi
+
+# A header is no command, so the check of `tools` does not see it. Only the system's own Python can lack its headers.
+headers: | $(VENV)/.made
+	@$(BIN)/python -c '$(FIND_HEADERS)' || $(MAKE) --no-print-directory tools TOOLS=header:python3-dev
+
+FIND_HEADERS := import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
 
 %/node_modules/.installed: %/package.json %/package-lock.json | tools
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund

@@ -1,8 +1,11 @@
 """Compiles the hot path to C with mypyc when a wheel is built; pyproject.toml lists its modules.
 
-The environment variable `SIGNAL_RELAY_COMPILE` decides: `auto` compiles where that is possible, and else builds pure
-Python and says why in the log of the build; `1` fails then. Without it, the wheel is pure Python. An editable
-installation always is. The `.py` files are installed as well: tracebacks show their lines.
+The environment variable `SIGNAL_RELAY_COMPILE` decides: `auto`, which is the default, compiles where that is possible,
+and else builds pure Python; `1` fails then; `0` never compiles. An editable installation is always pure Python. The
+`.py` files are installed as well: tracebacks show their lines.
+
+pip shows the log of a build only with `--verbose`, so the wheel itself says why it is not compiled: `relay --version`
+prints the file `NOTE`.
 """
 
 import os
@@ -18,6 +21,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SWITCH = "SIGNAL_RELAY_COMPILE"
+NOTE = "relay/not_compiled.txt"
 REQUIREMENTS = ["mypy>=2.4,<3", "setuptools>=65"]
 
 
@@ -32,24 +36,29 @@ class CompileHook(BuildHookInterface[Any]):
         """Compile, and add the result to the wheel."""
         if self.target_name != "wheel" or version == "editable" or not is_wanted():
             return
-        reason = obstacle()
+        self._folder = tempfile.TemporaryDirectory(prefix="relay-compiled-")
+        folder, reason = Path(self._folder.name), obstacle()
         if not reason:
-            self._folder = tempfile.TemporaryDirectory(prefix="relay-compiled-")
             try:
-                files = compiled(Path(self.root), self.config["modules"], Path(self._folder.name))
+                build_data["force_include"].update(compiled(Path(self.root), self.config["modules"], folder))
+            except ImportError as error:
+                reason = f"a requirement for compiling is missing ({error})"
             except (Exception, SystemExit) as error:  # mypyc ends the process where a type is wrong
-                reason = f"the modules do not compile ({error})"
-        if reason:
-            if os.environ.get(SWITCH) == "1":
-                raise RuntimeError(f"{SWITCH}=1, but {reason}")
-            self.app.display_warning(f"relay: pure Python, as {reason}")
-            return
-        build_data["pure_python"], build_data["infer_tag"] = False, True
-        build_data["force_include"].update(files)
-        self.app.display_info(f"relay: compiled, {len(self.config['modules'])} modules")
+                self.app.display_warning(f"relay: {error}")
+                reason = f"compiling failed ({type(error).__name__}); pip shows the log with --verbose"
+            else:
+                build_data["pure_python"], build_data["infer_tag"] = False, True
+                self.app.display_info(f"relay: compiled, {len(self.config['modules'])} modules")
+                return
+        if os.environ.get(SWITCH) == "1":
+            self._folder.cleanup()
+            raise RuntimeError(f"{SWITCH}=1, but {reason}")
+        self.app.display_warning(f"relay: pure Python, as {reason}")
+        (folder / "note").write_text(reason)
+        build_data["force_include"][str(folder / "note")] = NOTE
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        """Remove the folder of the compiled modules, which are in the wheel now."""
+        """Remove the folder of the files that are in the wheel now."""
         folder = getattr(self, "_folder", None)
         if folder is not None:
             folder.cleanup()
@@ -57,7 +66,7 @@ class CompileHook(BuildHookInterface[Any]):
 
 def is_wanted() -> bool:
     """Return whether the hot path is to be compiled; raises ValueError for an unknown value of the variable."""
-    value = os.environ.get(SWITCH, "0")
+    value = os.environ.get(SWITCH, "auto")
     if value not in {"0", "1", "auto"}:
         raise ValueError(f"{SWITCH} is 0, 1 or auto, not {value!r}")
     return value != "0"

@@ -13,7 +13,7 @@ from typing import Final
 import click
 
 from relay import __version__
-from relay.build import BUILD
+from relay.build import described
 
 _COMMANDS: Final = {
     "serve": "relay.cli.serve:serve",
@@ -31,6 +31,9 @@ _COMMANDS: Final = {
 """Subcommand → module and function."""
 
 _SERVERS: Final = ("serve", "worker")
+
+_BUILD: Final = described().replace("%", "%%")
+"""For a message that click formats."""
 
 
 class _Commands(click.Group):
@@ -70,7 +73,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(__version__, prog_name="relay", message=f"%(prog)s, version %(version)s ({BUILD})")
+@click.version_option(__version__, prog_name="relay", message=f"%(prog)s, version %(version)s ({_BUILD})")
 def main() -> None:
     """Relay messages between the members of rooms, over WebSockets."""
     for stream in (sys.stdout, sys.stderr):

@@ -45,8 +45,8 @@ def run(command: Sequence[str], folder: Path) -> str:
 
 def locks(root: Path) -> list[Path]:
     """The lock files of Python and Node packages."""
-    found = [*root.glob("requirements.lock"), *root.glob("tests/**/requirements*.lock")]
-    found += root.glob("tests/**/package-lock.json")
+    found = [*root.glob("requirements.lock"), *root.glob("deploy/requirements*.lock")]
+    found += [*root.glob("tests/**/requirements*.lock"), *root.glob("tests/**/package-lock.json")]
     return sorted(path for path in found if "node_modules" not in path.parts)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from relay import __version__
 from tests.deploy.compose import Compose, wait_for
+from tests.unit.test_build import BROKEN_CLOCK
 
 pytestmark = pytest.mark.timeout(120, func_only=True)
 
@@ -36,14 +37,27 @@ def test_no_build_tools_are_left(compose: Compose) -> None:
     there = within(
         compose,
         "command -v gcc cc make; ls -d /root/.cache /home/*/.cache /build 2>/dev/null;"
-        " find /opt/relay -name pip -o -name 'pip-*' -o -name 'hatchling*';"
+        " find /opt/relay -name pip -o -name 'pip-*' -o -name 'hatchling*' -o -name mypy -o -name setuptools;"
         " find /opt/relay -name '*.pyc' ! -path '/opt/relay/pycache/*'",
     )
     assert there == ""
 
 
-def test_all_loaded_modules_are_compiled(compose: Compose) -> None:
-    """At run time they could not be written, and the base image has no compiled modules."""
+def test_the_hot_path_is_compiled(compose: Compose) -> None:
+    assert within(compose, "relay --version") == f"relay, version {__version__} (compiled)\n"
+    for worker in compose.containers("worker"):
+        assert json.loads(compose.ask(worker, "/health", port=9090))["build"] == "compiled"
+
+
+def test_a_traceback_shows_the_lines_of_compiled_code(compose: Compose) -> None:
+    told = within(compose, f"python -c '{BROKEN_CLOCK}' 2>&1")
+    print(told)
+    assert 'relay/limits.py", line ' in told
+    assert "self._updated = clock()" in told
+
+
+def test_all_loaded_modules_have_bytecode(compose: Compose) -> None:
+    """At run time it could not be written, and the base image has none."""
     told = within(compose, "python -v -m relay health --port 1 2>&1; true").splitlines()
     loaded = [line for line in told if line.startswith("# code object from ")]
     assert len(loaded) > 50
