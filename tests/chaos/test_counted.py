@@ -51,6 +51,8 @@ OFTEN = {
     "two workers asked at once",
     "Redis restarted with older data",
     "FLUSHALL with churn",
+    "Sentinel: master paused past the failover",
+    "cluster: slots moved under load",
     "Socket.IO retries",
     "plain HTTP: worker killed",
     "plain HTTP: responses cut",
