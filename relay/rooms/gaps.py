@@ -38,6 +38,9 @@ _LOG_DELAY = 1.0
 _AHEAD = 2**32
 """Events that a room does not have within the time of one request."""
 
+_PAST = 0.3
+"""Seconds within which a master of the past has executed the commands that waited for it, and knows that it is none."""
+
 _ARRIVAL = 1.0
 """Seconds after which an event that was published before has arrived over the bus, if it ever will."""
 
@@ -98,6 +101,10 @@ class GapRecovery:
             async with self._slots:
                 # `recover` ends the recovery, or begins the next one after further gaps: then this loop goes on.
                 while (after := self._hub.begin_reading(room)) is not None:
+                    if self._hub.doubts_events(room):
+                        # All that such a master publishes is then buffered before the history is read.
+                        await asyncio.sleep(_PAST)
+                        after = self._hub.begin_reading(room) or after
                     try:
                         replay = await self._read(room, after)
                     except RelayError as error:

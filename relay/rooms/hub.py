@@ -137,7 +137,7 @@ class Hub:
         # A hole in the ids means that an event is missing. The later ones wait in the buffer: if they were delivered
         # now, they would overtake it. Events up to `replayed_to` were read from the history, and need no buffer.
         if room.buffered is not None or not (room.is_next(event) or self._begins_anew(room, event)):
-            if event.id > room.replayed_to and event.id.epoch not in room.foreign:
+            if event.id.epoch not in room.foreign and (room.doubts(event) or event.id > room.replayed_to):
                 self._buffer(room, event)
             return
         if room.joining:
@@ -201,7 +201,7 @@ class Hub:
     def _deliver_burst(self, room: LocalRoom, messages: Sequence[Message]) -> None:
         """Deliver several messages for all members, with one write for each member."""
         room.last = messages[-1].id
-        room.replayed_to = BEFORE_ALL
+        room.expect_no_duplicates()
         if room.unsent is not None:
             self._notices.flush(room)
         senders = {message.sender for message in messages}
@@ -377,6 +377,11 @@ class Hub:
 
     # Gaps.
 
+    def doubts_events(self, room: str) -> bool:
+        """Whether events have arrived whose ids the room has passed: more of them may follow."""
+        local = self.rooms.get(room)
+        return local is not None and local.doubted is not None
+
     def begin_reading(self, room: str) -> MessageId | None:
         """The id after which the room's history is to be read; None when no gap of it is to be recovered."""
         local = self.rooms.get(room)
@@ -405,7 +410,7 @@ class Hub:
             # all that follows is buffered again.
             if local.wants(event):
                 self._deliver_event(local, event)
-        local.replayed_to = max(local.replayed_to, recovery.newest)
+        local.expect_duplicates(recovery)
         self._advance(local)
         if local.needs_recovery:
             self._buffer(local)

@@ -23,6 +23,9 @@ _FEW = 4
 _MOST_BUFFERED = 5000
 """Events of a room that are buffered while a gap is recovered."""
 
+_MOST_MARKS = 500
+"""Events that were read from the history, and are remembered until the first event that follows them."""
+
 _MOST_FOREIGN = 4
 """Epochs of other fleets that are remembered; events of one that is not remembered cost a look into the history."""
 
@@ -66,7 +69,11 @@ class LocalRoom:
     is not, or the bus reports a gap, a *gap recovery* reads the missing events from the history. Until that is done,
     events are `buffered` (None: no recovery is under way); `gap_suspected` means that the bus reported a gap since the
     history was last read, so that it has to be read once more. Events up to `replayed_to` were read from the history,
-    and may arrive over the bus as well. `changed` is the newest id at which members or infos changed.
+    and may arrive over the bus as well; `marks` tell whether they are the same. `changed` is the newest id at which
+    members or infos changed.
+
+    After a failover, a master of the past may go on for a moment, and give ids to other events. Such an event is
+    `doubted`: its id was passed already. The history shows which events are the room's.
     """
 
     __slots__ = (
@@ -74,10 +81,12 @@ class LocalRoom:
         "budget",
         "buffered",
         "changed",
+        "doubted",
         "foreign",
         "gap_suspected",
         "joining",
         "last",
+        "marks",
         "members",
         "name",
         "observers",
@@ -100,8 +109,10 @@ class LocalRoom:
         self.last = BEFORE_ALL
         self.changed = BEFORE_ALL
         self.replayed_to = BEFORE_ALL
+        self.marks: dict[MessageId, int] | None = None
         self.buffered: list[RoomEvent] | None = None
         self.gap_suspected = False
+        self.doubted: RoomEvent | None = None
         # Epochs of other fleets on this room's Redis channel, and how many events were buffered when reading began.
         self.foreign: tuple[int, ...] = ()
         self.read_with = 0
@@ -249,9 +260,10 @@ class LocalRoom:
     def is_next(self, event: RoomEvent) -> bool:
         """Whether nothing is missing before this event, or it was replayed before."""
         if event.id <= self.replayed_to:
-            return True
+            return not self._differs(event)
         # Events arrive in order: no replayed event can follow any more.
-        self.replayed_to = BEFORE_ALL
+        if self.replayed_to is not BEFORE_ALL:
+            self.expect_no_duplicates()
         if self.last in (BEFORE_ALL, (event.id.epoch, event.id.seq - 1)):
             return True
         # The first welcome here tells which of two epochs is the room's; until then, none of them has a hole.
@@ -303,9 +315,33 @@ class LocalRoom:
         if self.buffered is not None:
             return False
         # Duplicates expected from the old subscription cannot arrive any more.
-        self.replayed_to = BEFORE_ALL
+        self.expect_no_duplicates()
         # Before the first welcome there is nothing that a member has missed; `needs_recovery` is asked after it.
         return self.last != BEFORE_ALL
+
+    def expect_duplicates(self, recovery: Recovery) -> None:
+        """Note that the events of a recovery that were read from the history may arrive over the bus as well."""
+        read = recovery.events[: recovery.replayed]
+        self.marks = {event.id: _mark(event) for event in read[-_MOST_MARKS:]} | (self.marks or {})
+        self.replayed_to = max(self.replayed_to, recovery.newest)
+
+    def expect_no_duplicates(self) -> None:
+        """Note that no event that was read from the history can arrive over the bus any more."""
+        self.replayed_to, self.marks = BEFORE_ALL, None
+
+    def doubts(self, event: RoomEvent) -> bool:
+        """Whether the id of an event was passed with another event, or with one that is not known; note that."""
+        if event.id > self.last or event.id.epoch != self.last.epoch:
+            return False
+        if event.id <= self.replayed_to and not self._differs(event):
+            return False
+        if self.doubted is None:
+            self.doubted = event
+        self.gap_suspected = True
+        return True
+
+    def _differs(self, event: RoomEvent) -> bool:
+        return self.marks is not None and self.marks.get(event.id, mark := _mark(event)) != mark
 
     def buffer(self, *events: RoomEvent) -> bool:
         """Keep events until the ones before them are known. Returns whether that begins a recovery."""
@@ -340,6 +376,8 @@ class LocalRoom:
         if self.last == NOT_BEGUN and self.buffered:
             # The room has begun meanwhile, with the epoch of these events.
             return MessageId(self.buffered[0].id.epoch, 0)
+        if self.doubted is not None:
+            return MessageId(self.doubted.id.epoch, self.doubted.id.seq - 1)
         return self.last
 
     def end_recovery(self, replay: Replay) -> Recovery:
@@ -351,6 +389,7 @@ class LocalRoom:
             self.foreign = (*self.foreign, *foreign)[-_MOST_FOREIGN:]
             # An event of the history may have been buffered again behind a foreign one: that is no step back in time.
             buffered = [event for event in buffered if event.id.epoch not in foreign and event.id > self.last]
+        buffered = list(self._without_past(buffered, replay))
         if buffered and buffered[0].id <= self.last:
             # An event after the last one has an older id: the room's state in Redis went back, and forward again since.
             lost = lost or "epoch"
@@ -362,6 +401,16 @@ class LocalRoom:
         events = [*replayed, *buffered]
         resume_at = self._resume_at(events, newest) if lost else self.last
         return Recovery(events, len(replayed), newest, lost, resume_at, foreign)
+
+    def _without_past(self, buffered: Sequence[RoomEvent], replay: Replay) -> Sequence[RoomEvent]:
+        """Leave out the events of a master of the past: the history has another event in the place of the doubted one.
+
+        All that had arrived when the history was read is in there, if it is the room's.
+        """
+        doubted, self.doubted = self.doubted, None
+        if doubted is None or replay.lost or any(_mark(event) == _mark(doubted) for event in replay.events[:1]):
+            return buffered
+        return [event for event in buffered[self.read_with :] if event.id > self.last]
 
     def _foreign_in(self, buffered: Sequence[RoomEvent], replay: Replay) -> Collection[int]:
         """Return the epochs of events that had arrived when the history was read, and that Redis does not know.
@@ -386,3 +435,8 @@ class LocalRoom:
         first = next((event.id for event in events if event.id.epoch == newest.epoch), None)
         before = newest if first is None else MessageId(first.epoch, first.seq - 1)
         return max(self.last, min(newest, before))
+
+
+def _mark(event: RoomEvent) -> int:
+    """Return a number that differs for events that differ."""
+    return hash((event.id, event.sender, event.to, event.body) if isinstance(event, Message) else repr(event))

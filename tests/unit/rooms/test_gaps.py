@@ -7,7 +7,7 @@ import pytest
 
 from relay.model.envelope import MessageId
 from relay.model.errors import REPLACED, Unavailable
-from relay.model.events import Gap, TakenOver
+from relay.model.events import Gap, Message, TakenOver
 from tests.unit.rooms.world import World
 
 
@@ -19,7 +19,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(autouse=True)
 def short_delays(monkeypatch) -> None:
-    for name in ("_ARRIVAL", "_LOG_DELAY", "_RETRY"):
+    for name in ("_ARRIVAL", "_LOG_DELAY", "_PAST", "_RETRY"):
         monkeypatch.setattr(f"relay.rooms.gaps.{name}", 0.01)
 
 
@@ -61,6 +61,19 @@ async def test_lost_events_are_reported_and_watchers_get_a_new_roster(world: Wor
     assert watcher.connection.sent[2]["members"] == [{"peer": "a"}]
     assert world.presence.calls.count("roster") == 1
     await until(lambda: "1 rooms missed events" in caplog.text)
+
+
+async def test_events_of_a_master_of_the_past_are_not_delivered(world: World) -> None:
+    listener, other = await world.join("a"), await world.join("b")
+    await world.publish(other, b'{"n":1}')
+    await asyncio.sleep(0)
+    newest = world.rooms.last("room")
+    for seq in (newest.seq, newest.seq + 1):
+        world.hub.deliver([Message("room", MessageId(newest.epoch, seq), "b", (), "", b'{"n":"past"')])
+    await world.publish(other, b'{"n":2}')
+    await until(lambda: not len(world.tasks))
+    assert [event["n"] for event in listener.connection.sent if "n" in event] == [1, 2]
+    assert not [event for event in listener.connection.sent if event.get("code") == "messages_lost"]
 
 
 async def test_a_history_that_fails_to_be_read_is_a_loss_and_the_room_goes_on(world: World, caplog) -> None:

@@ -350,7 +350,8 @@ def test_a_state_that_went_back_is_reported_although_the_ids_have_no_hole(world:
     a = world.add("a")
     world.hub.deliver([message(seq) for seq in (1, 2, 3)])
     world.hub.deliver([Gap(["room"]), message(3, "x")])
-    world.recover(5, message(4), message(5))
+    assert world.hub.begin_reading("room") == an_id(2)
+    world.recover(5, message(3, "x"), message(4), message(5), read=False)
     codes = [event.get("code", event["id"]) for event in a.connection.sent[1:]]
     assert codes == ["1-1", "1-2", "1-3", "messages_lost", "1-4", "1-5"]
 
@@ -372,9 +373,47 @@ def test_a_state_that_went_back_after_a_recovery_is_reported_too(world: World) -
     world.hub.deliver([message(1), Gap(["room"])])
     world.recover(3, message(2), message(3))
     world.hub.deliver([Gap(["room"]), message(3, "x")])
-    world.recover(4, message(4))
+    world.recover(4, message(3, "x"), message(4))
     codes = [event.get("code", event["id"]) for event in a.connection.sent[1:]]
     assert codes == ["1-1", "1-2", "1-3", "messages_lost", "1-4"]
+
+
+def test_events_that_a_master_of_the_past_published_are_not_delivered(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(seq) for seq in (1, 2, 3)])
+    world.hub.deliver([message(3, "x"), message(4, "x"), message(5, "x")])
+    assert world.hub.doubts_events("room")
+    assert world.hub.begin_reading("room") == an_id(2)
+    world.hub.deliver([message(4)])
+    world.recover(4, message(3), message(4), read=False)
+    assert not world.hub.doubts_events("room")
+    world.hub.deliver([message(5)])
+    assert [event.get("code", event["id"]) for event in a.connection.sent[1:]] == ["1-1", "1-2", "1-3", "1-4", "1-5"]
+    assert [event["from"] for event in a.connection.sent[1:]].count("x") == 0
+
+
+def test_nor_are_those_whose_ids_were_read_from_the_history(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(1), Gap(["room"])])
+    world.recover(3, message(2), message(3))
+    world.hub.deliver([message(2), message(3, "x"), message(4, "x"), message(3, "x")])
+    world.recover(4, message(3), message(4))
+    world.hub.deliver([message(4), message(5)])
+    assert [event.get("code", event["id"]) for event in a.connection.sent[1:]] == ["1-1", "1-2", "1-3", "1-4", "1-5"]
+    assert [event["from"] for event in a.connection.sent[1:]].count("x") == 0
+
+
+def test_nor_are_those_that_arrive_while_the_history_is_read(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(1), Gap(["room"])])
+    assert world.hub.begin_reading("room") == an_id(1)
+    world.hub.deliver([message(1, "x"), message(2, "x")])
+    world.recover(2, message(2), read=False)
+    assert world.hub.begin_reading("room") is not None
+    world.recover(2, message(1), message(2), read=False)
+    world.hub.deliver([message(3)])
+    assert [event.get("code", event["id"]) for event in a.connection.sent[1:]] == ["1-1", "1-2", "1-3"]
+    assert [event["from"] for event in a.connection.sent[1:]].count("x") == 0
 
 
 def test_without_a_history_a_loss_is_reported_only_if_ids_are_missing(world: World) -> None:
