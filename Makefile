@@ -102,16 +102,16 @@ test-deploy: $(VENV)/.installed-dev tools ## Bring the deployment up with Docker
 # It also needs an engine with compose v2, which this command does not install.
 test-deploy: TOOLS := curl:curl iptables:iptables nsenter:util-linux script:bsdutils systemd-analyze:systemd
 
-bench: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## Measure Relay beside its peers, for hours; ARGS="--only ws" for less.
+bench: $(COMPILED)/.installed $(BENCH_VENV)/.installed tools ## Measure Relay beside its peers, for hours; ARGS="--only ws" for less.
 	$(BENCH_VENV)/bin/python -m tests.bench $(ARGS)
 
-bench-quick: $(VENV)/.installed $(BENCH_VENV)/.installed tools ## The same with four systems, in under two minutes.
+bench-quick: $(COMPILED)/.installed $(BENCH_VENV)/.installed tools ## The same with four systems, in under two minutes.
 	$(BENCH_VENV)/bin/python -m tests.bench --quick $(ARGS)
 
 bench-parts: $(VENV)/.installed-dev tools ## Measure the Python and the Redis part of a message separately, in seconds.
 	$(BIN)/python -m tests.bench.parts
 
-bench-compare: $(VENV)/.installed tools ## Compare the speed with that of BASE (a revision or a folder), alternating; some minutes.
+bench-compare: $(COMPILED)/.installed tools ## Compare the speed with that of BASE (a revision or a folder), alternating; ARGS="--compiled" for the compiled build.
 	$(BIN)/python -m tests.bench.compare $(BASE) $(ARGS)
 
 bench-cluster: $(VENV)/.installed-dev tools ## Measure the cost of a delivery over Redis Clusters of 1 to 6 masters, and 10 to 20,000 rooms; ten minutes.

@@ -24,7 +24,7 @@ from tests.bench.accounting import cpu_seconds, memory, open_files
 from tests.bench.cluster_report import Connection, Cost, Section, Shard, Window, page, typical
 from tests.bench.run import SERVER_CORE, SETTLE, START, Broken, Load, Target, spawn, stop, wait_for
 from tests.bench.shapes import SPARE_FILES, Shape
-from tests.bench.systems import Place, relay
+from tests.bench.systems import PURE_RELAY, Place, relay
 from tests.clusters import Cluster
 from tests.fleet import RedisServer
 from tests.ports import free_port
@@ -153,7 +153,7 @@ class Fleet:
         place = Place(port=free_port(), redis=0, folder=folder)
         # In the environment, as the URL has a password.
         env = {**os.environ, "RELAY_REDIS_URL": url, "RELAY_SHARDS_NEEDED": "all"}
-        worker = spawn(relay(bus=False, log=HISTORY)(place), SERVER_CORE, folder / "log", env=env)
+        worker = spawn(relay(bus=False, log=HISTORY, program=PURE_RELAY)(place), SERVER_CORE, folder / "log", env=env)
         self._stack.callback(stop, worker)
         self._workers.append(worker)
         return place.port

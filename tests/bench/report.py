@@ -16,6 +16,7 @@ __all__ = ["machine", "markdown", "table", "verdicts"]
 Results = Mapping[str, Any]
 US = "relay"
 BESIDE = {
+    "relay-pure": US,
     "relay-socketio": "socketio",
     "relay-peerjs": "peer",
     "relay-peerjs-memory": "peer",
@@ -29,7 +30,10 @@ BESIDE = {
     "relay-signalr-invoke": "relay-ack",
     "relay-signalr-invoke-memory": "relay-ack-memory",
 }
-"""The system beside which Relay's clients of a protocol are set: their own server, or Relay's own protocol."""
+"""The system beside which Relay's clients of a protocol are set: their own server, or Relay's own protocol.
+
+Pure Python is set beside the compiled build, which all other rows have.
+"""
 
 
 def machine() -> dict[str, str]:

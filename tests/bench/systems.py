@@ -14,9 +14,10 @@ from tests.bench import install, speak
 from tests.bench.install import BUILD, PEERS, ROOT
 from tests.bench.speak import Dialect
 
-__all__ = ["ABILITIES", "QUICK", "SYSTEMS", "Place", "System"]
+__all__ = ["ABILITIES", "PURE_RELAY", "QUICK", "SYSTEMS", "Place", "System", "pure", "relay"]
 
-RELAY = ROOT / ".venv" / "bin" / "relay"
+RELAY = ROOT / "build" / "compiled" / "bin" / "relay"
+PURE_RELAY = ROOT / ".venv" / "bin" / "relay"
 # All limits stay on; these are raised, since the whole load comes from one address.
 RAISED = (
     "handshake-rate", "connections-per-address", "http-connections-per-address", "new-rooms-per-address",
@@ -93,8 +94,8 @@ def npm(*names: str) -> Callable[[], str]:
     return read
 
 
-def relay_version() -> str:
-    said = subprocess.run([RELAY, "--version"], capture_output=True, text=True, check=False).stdout
+def relay_version(program: Path = RELAY) -> str:
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
     return f"signal-relay {said.split(maxsplit=2)[-1].strip()}" if said.strip() else "this checkout"
 
 
@@ -112,8 +113,11 @@ def compiler_version() -> str:
 # How each starts.
 
 
-def relay(*extra: str, bus: bool = True, log: int = 0) -> Callable[[Place], list[str]]:
-    """This project, over Redis or in memory, with a history of this size; the other systems have none."""
+def relay(*extra: str, bus: bool = True, log: int = 0, program: Path = RELAY) -> Callable[[Place], list[str]]:
+    """This project, over Redis or in memory, with a history of this size; the other systems have none.
+
+    It is the compiled build, as users install it, unless another `program` is named.
+    """
 
     def command(place: Place) -> list[str]:
         raised = [word for name in RAISED for word in (f"--{name}", "1000000")]
@@ -121,7 +125,7 @@ def relay(*extra: str, bus: bool = True, log: int = 0) -> Callable[[Place], list
         redis = ["--redis-url", place.url] if bus else []
         kept = ["--history-size", str(log)]
         return [
-            str(RELAY),
+            str(program),
             "serve",
             "--port",
             str(place.port),
@@ -175,8 +179,8 @@ def centrifugo(place: Place) -> list[str]:
 
 
 def have_relay() -> None:
-    if not RELAY.exists():
-        raise install.Missing("this project is not installed: make .venv/.installed")
+    if not (RELAY.exists() and PURE_RELAY.exists()):
+        raise install.Missing("this project is not installed: make compiled")
 
 
 def have_python_peers() -> None:
@@ -224,6 +228,11 @@ def socketio(key: str, client: str, adapter: str, server: str = "ws") -> System:
     )
 
 
+def pure(system: System) -> System:
+    """A row of this project, of the checkout instead of the compiled build; the latter need not be there."""
+    return replace(system, command=lambda place: [str(PURE_RELAY), *system.command(place)[1:]])
+
+
 SYSTEMS = (
     System(
         key="relay",
@@ -232,6 +241,16 @@ SYSTEMS = (
         install=have_relay,
         command=relay(),
         dialect=speak.RELAY,
+        lacks=NO_LOG,
+    ),
+    System(
+        key="relay-pure",
+        title="Relay, Redis bus, pure Python",
+        version=lambda: relay_version(PURE_RELAY),
+        install=have_relay,
+        command=relay(program=PURE_RELAY),
+        dialect=speak.RELAY,
+        only=("50x2", "20x10", "1x200", "idle"),
         lacks=NO_LOG,
     ),
     System(

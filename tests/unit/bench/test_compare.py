@@ -1,6 +1,6 @@
 import pytest
 
-from tests.bench.compare import Failed, interval, judged, read_parts
+from tests.bench.compare import Failed, interval, judged, read_parts, target_line
 
 PARTS = """Python, 50 rooms of 2: 34.1 µs a message, of which
    12.0  from the socket to Redis
@@ -42,3 +42,12 @@ def test_only_an_interval_above_the_bound_as_a_whole_fails(factor: float, passes
 def test_a_wide_interval_around_the_bound_passes() -> None:
     _, passed = judged({"figure": [(10, 10), (10, 11), (10, 9.9), (10, 11.5), (10, 10.4)]}, 1.03)
     assert passed
+
+
+@pytest.mark.parametrize(("target", "met"), [(0.9, True), (0.7, False)])
+def test_the_target_is_judged_by_the_median(target: float, met: bool) -> None:
+    line, found = target_line([(10, 9), (10, 8), (10, 20)], target)
+    assert found is met
+    assert (
+        line == f"50 × 2: CPU, µs a delivery: 0.900 of the old one, wanted ≤ {target:g}: {'met' if met else 'not met'}"
+    )

@@ -6,7 +6,7 @@ from tests.bench import install
 from tests.bench.measure import Pace, calm_sample, whole
 from tests.bench.run import Broken
 from tests.bench.shapes import Shape
-from tests.bench.systems import SYSTEMS
+from tests.bench.systems import SYSTEMS, pure
 from tests.fleet import require
 
 
@@ -19,7 +19,7 @@ def test_a_short_load_is_measured(key: str) -> None:
     install.build_load()
     [system] = [one for one in SYSTEMS if one.key == key]
     shape = Shape("smoke", "200 messages/s, 2 rooms × 2", "steady", 2, 2, 200)
-    figures, failures = calm_sample(system, shape, Pace(seconds=0.5, warmup=0.2, tries=5))
+    figures, failures = calm_sample(pure(system), shape, Pace(seconds=0.5, warmup=0.2, tries=5))
     assert figures["cpu"] > 0, failures
     assert figures["messages_per_second"] > 0
 
@@ -32,7 +32,7 @@ def test_the_second_load_generator_measures_too() -> None:
     install.install_npm()
     [system] = [one for one in SYSTEMS if one.key == "relay-memory"]
     shape = Shape("smoke", "200 messages/s, 2 rooms × 3", "steady", 2, 3, 200, generator="second.js")
-    figures, failures = calm_sample(system, shape, Pace(seconds=0.5, warmup=0.2, tries=5))
+    figures, failures = calm_sample(pure(system), shape, Pace(seconds=0.5, warmup=0.2, tries=5))
     assert figures["cpu_message"] == pytest.approx(2 * figures["cpu"]), failures
     assert figures["messages_per_second"] == pytest.approx(200, rel=0.3)
 
@@ -51,7 +51,7 @@ def test_a_few_calls_are_measured() -> None:
     install.build_load()
     [system] = [one for one in SYSTEMS if one.key == "relay-rtcmulticonnection-memory"]
     shape = Shape("smoke", "2 calls of two", "calls", 2, 2, 40)
-    figures, failures = calm_sample(system, shape, Pace(seconds=0.5, warmup=0.2, tries=5))
+    figures, failures = calm_sample(pure(system), shape, Pace(seconds=0.5, warmup=0.2, tries=5))
     assert figures["call_cpu"] > 0, failures
 
 
