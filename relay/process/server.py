@@ -39,6 +39,12 @@ from relay.wire.websocket import WebSocketProtocol
 log = logging.getLogger("relay.process.server")
 
 _BACKLOG = 2048
+_ACCEPTS = 4
+"""Connections that clients' listeners accept in one turn of the event loop, at most.
+
+libuv accepts one for each of its handles, so a listener has several. Handshakes of one turn share their polls, their
+writes to Redis, and Redis's reads.
+"""
 _TICK = 0.02
 _OTHER_KEY = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
 """OpenSSL's reasons for a key of another certificate; the last is for a key of another kind, such as EC and RSA."""
@@ -130,6 +136,7 @@ class Server(uvicorn.Server):
         self._supervisor_pipe = supervisor_pipe
         self._handshake_timeout = settings.handshake_timeout
         self._forced = asyncio.Event()
+        self._shared: list[asyncio.Server] = []
 
     def stop(self) -> None:
         """Begin to stop; a second call stops at once."""
@@ -145,17 +152,22 @@ class Server(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
-        self.servers = [await self._listen(listener) for listener in self._listeners]
+        self.servers = []
+        for listener in self._listeners:
+            servers = await self._listen(listener)
+            self.servers += servers
+            if listener.shared:
+                self._shared += servers
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then close the connections that are left."""
-        for listener, server in zip(self._listeners, self.servers, strict=True):
+        for server in self._shared:
             # A shared socket is still open in the other processes, so clients that connect now reach one of them.
-            if listener.shared:
-                server.close()
+            server.close()
         await self._unless_forced(self._drain())
         await self._unless_forced(self._until_closed())
+        self._limits.throttle.finish()
         # uvicorn closes the listeners, connections that do not answer, and requests in progress.
         await super().shutdown(sockets)
 
@@ -186,7 +198,7 @@ class Server(uvicorn.Server):
                 log.warning("the supervisor of this worker has ended; this worker drains and stops")
                 self.stop()
 
-    async def _listen(self, listener: ListenSocket) -> asyncio.Server:
+    async def _listen(self, listener: ListenSocket) -> list[asyncio.Server]:
         state = {**self.lifespan.state, LISTENER: listener.kind}
         common = HttpListener(
             self.config,
@@ -198,13 +210,19 @@ class Server(uvicorn.Server):
             guard=PeerGuard(listener.networks, self._on_stranger) if listener.networks else None,
             gate=self._gate_of(listener),
         )
-        return await asyncio.get_running_loop().create_server(
-            partial(HttpProtocol, common),
-            sock=listener.socket,
-            ssl=listener.tls,
-            ssl_handshake_timeout=self._handshake_timeout if listener.tls else None,
-            backlog=_BACKLOG,
-        )
+        crowded = listener.kind == "public" and not listener.reserved
+        sockets = [listener.socket, *(listener.socket.dup() for _ in range(_ACCEPTS - 1 if crowded else 0))]
+        loop = asyncio.get_running_loop()
+        return [
+            await loop.create_server(
+                partial(HttpProtocol, common),
+                sock=sock,
+                ssl=listener.tls,
+                ssl_handshake_timeout=self._handshake_timeout if listener.tls else None,
+                backlog=_BACKLOG,
+            )
+            for sock in sockets
+        ]
 
     def _gate_of(self, listener: ListenSocket) -> Gate | None:
         """Make the gate of a listener that clients reach; the others connect workers of the fleet."""

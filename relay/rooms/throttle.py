@@ -22,6 +22,8 @@ class Throttle:
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], object]] = deque()
+        self._called = 0
+        self._finished = False
 
     def add(self, callback: Callable[[], object]) -> None:
         """Call back soon."""
@@ -29,10 +31,24 @@ class Throttle:
             asyncio.get_running_loop().call_soon(self._turn)
         self._waiting.append(callback)
 
+    def call(self, callback: Callable[[], object]) -> None:
+        """Call back now; soon, if others wait, or eight calls were made in this turn."""
+        if self._finished or (not self._waiting and self._called < _BATCH):
+            if not self._called:
+                asyncio.get_running_loop().call_soon(self._begin_turn)
+            self._called += 1
+            callback()
+        else:
+            self.add(callback)
+
     def finish(self) -> None:
-        """Call back all that wait now: the event loop is about to end."""
+        """Call back all that wait, and from now on all others at once: the event loop is about to end."""
+        self._finished = True
         while self._waiting:
             guarded(self._waiting.popleft(), _NAME)
+
+    def _begin_turn(self) -> None:
+        self._called = 0
 
     def _turn(self) -> None:
         for _ in range(min(_BATCH, len(self._waiting))):

@@ -157,6 +157,13 @@ class WebSocketProtocol(FrameReading):
         self._lost, self._dropped = True, not self._closing
         self._limits.keepalive.remove(self)
         self._limits.connections.discard(self)
+        if self._closing:
+            self._end()
+        else:
+            # Thousands of connections may be lost in one turn, in which all other clients wait.
+            self._limits.throttle.call(self._finish)
+
+    def _finish(self) -> None:
         if self._closing or not self._continue_to_end():
             self._end()
 

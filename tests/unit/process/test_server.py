@@ -1,6 +1,7 @@
 """Listening, certificates, signals, and the graceful end of a server."""
 
 import asyncio
+import itertools
 import signal
 import socket
 import ssl
@@ -226,6 +227,21 @@ async def test_a_failed_drain_still_ends_the_server(caplog: pytest.LogCaptureFix
         served.server.stop()
         await served.task
     assert "a step of stopping failed" in caplog.text
+
+
+async def test_a_turn_accepts_several_connections() -> None:
+    async with running(Recorder()) as served:
+        await served.ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        open_connections, counts = served.server.server_state.connections, [0]
+        # The event loop stands still meanwhile, so all of them wait to be accepted.
+        clients = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(8)]
+        async with asyncio.timeout(5):
+            while counts[-1] < len(clients):
+                await asyncio.sleep(0)
+                counts.append(len(open_connections))
+        for client in clients:
+            client.close()
+    assert max(after - before for before, after in itertools.pairwise(counts)) >= 4
 
 
 async def test_the_end_of_the_supervisor_stops_the_server() -> None:

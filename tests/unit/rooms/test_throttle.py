@@ -52,3 +52,26 @@ async def test_a_callback_that_fails_does_not_keep_the_others_waiting(caplog) ->
     throttle.add(lambda: called.append("after"))
     throttle.finish()
     assert called[-1] == "after"
+
+
+async def test_calls_are_made_at_once_until_there_were_eight_in_a_turn() -> None:
+    throttle, called, turns = Throttle(), [], []
+    for number in range(20):
+        throttle.call(lambda number=number: called.append(number))
+    assert called == list(range(8))
+    while len(called) < 20:
+        await asyncio.sleep(0)
+        turns.append(len(called))
+    assert turns == [16, 20]
+    assert called == list(range(20))
+    await asyncio.sleep(0)
+    throttle.call(lambda: called.append(20))
+    assert called[-1] == 20
+
+
+async def test_a_finished_throttle_lets_no_call_wait() -> None:
+    throttle, called = Throttle(), []
+    throttle.finish()
+    for number in range(20):
+        throttle.call(lambda number=number: called.append(number))
+    assert called == list(range(20))

@@ -1,10 +1,10 @@
 """A transport and receivers that record the calls of a WebSocket connection."""
 
 import asyncio
-from typing import Any
 
 from relay.model.codec import Frame
 from relay.rooms.keepalive import Keepalive, KeepaliveTiming
+from relay.rooms.throttle import Throttle
 from relay.wire.limits import WireLimits
 from relay.wire.websocket import WebSocketProtocol
 
@@ -80,7 +80,7 @@ class FakeReceiver:
 def protocol_of(
     transport: FakeTransport, receiver: FakeReceiver | FailingReceiver, *, rate: float = 1e6
 ) -> WebSocketProtocol:
-    throttle: Any = None
+    throttle = Throttle()
     timing = KeepaliveTiming(25, 20, 25)
     limits = WireLimits(2000, 1000, Keepalive(timing), throttle, set(), small_frames=rate, small_frame_burst=rate)
     return WebSocketProtocol(transport, limits, receiver)

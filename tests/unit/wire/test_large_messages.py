@@ -6,6 +6,7 @@ from typing import Any
 from relay.model.codec import Frame
 from relay.rooms.keepalive import Keepalive, KeepaliveTiming
 from relay.rooms.large_messages import LARGE, LargeMessages
+from relay.rooms.throttle import Throttle
 from relay.wire.limits import WireLimits
 from relay.wire.websocket import WebSocketProtocol
 from tests.unit.wire.fakes import FakeReceiver, FakeTransport, masked
@@ -25,7 +26,7 @@ class SlowReceiver(FakeReceiver):
 
 
 def limits(**options: Any) -> WireLimits:
-    timing, throttle = KeepaliveTiming(25, 20, 25), None
+    timing, throttle = KeepaliveTiming(25, 20, 25), Throttle()
     large = LargeMessages(lambda: SlowReceiver.now, lambda: SlowReceiver.now)
     return WireLimits(200_000, 1000, Keepalive(timing), throttle, set(), large=large, **options)
 

@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from typing import Any, cast
 
 import pytest
 import trustme
@@ -13,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from relay.rooms.connection import Transfer
 from relay.rooms.keepalive import Keepalive, KeepaliveTiming
+from relay.rooms.throttle import Throttle
 from relay.wire.limits import WireLimits
 from relay.wire.unfinished import UnfinishedMessages
 from relay.wire.websocket import WebSocketProtocol
@@ -37,7 +37,7 @@ def large_frame(size: int) -> bytes:
 
 
 async def test_connections_are_held_back_while_a_worker_is_short_of_room_for_messages() -> None:
-    unfinished, throttle = UnfinishedMessages(limit=150_000, patience=60), cast(Any, None)
+    unfinished, throttle = UnfinishedMessages(limit=150_000, patience=60), Throttle()
     limits = WireLimits(200_000, 1000, Keepalive(KeepaliveTiming(25, 20, 25)), throttle, set(), unfinished=unfinished)
     transports, receivers = [FakeTransport(), FakeTransport()], [FakeReceiver(), FakeReceiver()]
     first, second = (WebSocketProtocol(transports[i], limits, receivers[i]) for i in range(2))
@@ -311,7 +311,7 @@ async def test_client_with_pongs_stays(app: Recorder) -> None:
 
 
 async def test_a_receiver_with_a_heartbeat_of_its_own_gets_no_websocket_pings() -> None:
-    throttle: Any = None
+    throttle = Throttle()
     limits = WireLimits(2000, 1000, Keepalive(KeepaliveTiming(0.02, 5, 0.02)), throttle, set())
     pinged, quiet = FakeTransport(), FakeTransport()
     for transport, keepalive in ((pinged, True), (quiet, False)):
