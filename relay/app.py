@@ -36,9 +36,10 @@ def create_app(settings: Settings, local: LocalWorkers | None = None) -> Starlet
                 yield {"worker": worker, **forwarding, **composition.state(worker)}
 
     about, folder = _about(settings), _folder(settings)
+    routes = _routes(settings, local.sockets if local else (), about, folder)
     app = Starlette(
-        routes=_routes(settings, local.sockets if local else (), about, folder),
-        middleware=_middleware(settings),
+        routes=routes,
+        middleware=_middleware(settings, routes),
         exception_handlers=http.exception_handlers,
         lifespan=lifespan,
     )
@@ -84,11 +85,12 @@ def fixed_first(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
     return sorted(routes, key=lambda route: getattr(route, "path", "").startswith("/{"))
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, routes: Sequence[BaseRoute]) -> list[Middleware]:
     # Outermost is that for forwarded requests, which have their client's address in their seal. Then comes that for
     # proxies, so that everything else sees the address of the client and not that of the load balancer.
     return [
         Middleware(ForwardedRequests),
         Middleware(TrustedProxies, settings.trusted_proxies),
         *http.middleware(settings, _prefixes(settings)),
+        Middleware(http.SocketRoutes, routes),
     ]

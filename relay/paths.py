@@ -93,8 +93,13 @@ class RoomWebSocketRoute(WebSocketRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match the path as the client wrote it."""
-        raw = _raw_scope(scope, "/rooms/", self.path_regex)
-        return _NOTHING if raw is None else _decoded(super().matches(raw))
+        path = raw_path(scope) if scope["type"] == "websocket" else ""
+        found = self.path_regex.match(path) if path.startswith("/rooms/") else None
+        if found is None:
+            return _NOTHING
+        # All parameters are texts, so that nothing is left of `super` but to copy the scope.
+        own = {name: percent_decoded(value) for name, value in found.groupdict().items()}
+        return Match.FULL, {"endpoint": self.endpoint, "path_params": {**scope.get("path_params", {}), **own}}
 
 
 class SubprotocolRoute(WebSocketRoute):

@@ -5,8 +5,8 @@ come from the environment.
 """
 
 import sys
-from dataclasses import replace
 
+from msgspec import structs
 from starlette.types import Scope
 
 from relay.cli import main
@@ -21,7 +21,7 @@ def read_request(scope: Scope, default_room: str) -> JoinRequest | ObserveReques
     """Return the request of a client, which asks for delivered positions."""
     request = _read_request(scope, default_room)
     if isinstance(request, JoinRequest):
-        return replace(request, since=None, tracking=Tracking.WRITTEN)
+        return structs.replace(request, since=None, tracking=Tracking.WRITTEN)
     return request
 
 

@@ -150,8 +150,7 @@ class JoinAttempt(Struct, frozen=True, kw_only=True):
         return bool(self.offered) and self.offered == self.fresh
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinResult:
+class JoinResult(Struct, frozen=True, kw_only=True):
     """A membership: its generation, the room's current id, and whether the client resumed a membership that existed.
 
     `began` is the id of the event with which the membership began, before any resumption: earlier messages are not for
@@ -175,8 +174,7 @@ class JoinResult:
     has_waiting: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PresenceEntry:
+class PresenceEntry(Struct, frozen=True):
     """A member of this worker, as the backend is to record it.
 
     `generation` is 0 where the reply to a join was lost. `current` and `previous` are the fingerprints of the newest

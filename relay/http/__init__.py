@@ -18,11 +18,12 @@ from relay.http.publishing import PublishEndpoint
 from relay.http.rate import LimitedRequests
 from relay.http.responses import exception_handlers
 from relay.http.rooms import RoomEndpoint, RoomsEndpoint
+from relay.http.sockets import SocketRoutes
 from relay.http.subjects import SubjectEndpoint
 from relay.http.turn import TurnEndpoint
 from relay.paths import RoomRoute, SubjectRoute
 
-__all__ = ["NotFound", "exception_handlers", "middleware", "routes"]
+__all__ = ["NotFound", "SocketRoutes", "exception_handlers", "middleware", "routes"]
 
 
 def routes(settings: Settings, local_workers: Sequence[str], about: ServiceDescription) -> list[BaseRoute]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 
+from msgspec import structs
+
 from relay.backend.presence import HeldMember, Presence, PresenceEntry
 from relay.limits import Clock
 from relay.logs import LogIntervals
@@ -170,7 +172,7 @@ class Departures:
         now = self._clock()
         # `Presence.announce` sends before it waits: an end of the hold that is sent later follows it.
         entries = [
-            replace(departure.entry, hold=departure.due - now)
+            structs.replace(departure.entry, hold=departure.due - now)
             for departure in batch
             if departure.entry.began != BEFORE_ALL
             and departure.due - now > _ABOUT_TO_END
@@ -194,7 +196,7 @@ class Departures:
 
     def _add(self, entry: PresenceEntry, *, hold: bool) -> _Departure:
         if hold:
-            entry = replace(entry, reason="lost")
+            entry = structs.replace(entry, reason="lost")
         hold = hold and self._grace > 0
         departure = _Departure(entry, self._clock() + (self._grace if hold else 0), hold, hold_unsent=hold)
         self._remember(departure)
@@ -236,7 +238,7 @@ class Departures:
         hold = max(0.0, departure.due - self._clock()) if departure.hold_unsent else 0.0
         attempted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Not when an attempt is repeated: the one before may have succeeded without a reply.
-        entry = replace(departure.entry, connected=True) if departure.connected else departure.entry
+        entry = structs.replace(departure.entry, connected=True) if departure.connected else departure.entry
         departure.connected = False
         # The request is sent when `leave` returns. Later requests, such as a join of the same peer, follow it.
         reply = asyncio.ensure_future(self._presence.leave(entry, hold=hold))

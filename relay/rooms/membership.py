@@ -1,7 +1,6 @@
 """Joining and leaving: the order in which a member uses the bus, presence and the hub."""
 
 import asyncio
-from dataclasses import replace
 from typing import NamedTuple
 
 from msgspec import structs
@@ -219,7 +218,7 @@ class Membership:
             return done
         self._subscriptions.note_idle(member.room)
         if tracked or reason != entry.reason:
-            entry = replace(entry, tracked=tracked, reason=reason)
+            entry = structs.replace(entry, tracked=tracked, reason=reason)
         return self._departures.begin(entry, hold=hold)
 
     def _undo(self, member: Member, entry: PresenceEntry, *, hold: bool) -> None:

@@ -20,7 +20,7 @@ from relay.model.codec import Frame
 from relay.model.errors import INTERNAL, NORMAL
 from relay.rooms.connection import ARRIVED_EXTENSION, CLOSE_TIMEOUT, CLOSED_EXTENSION, WIRE_EXTENSION
 from relay.wire.closing import half_close
-from relay.wire.handshake import Headers, accept_value, response, websocket_scope
+from relay.wire.handshake import Headers, accepting, response, websocket_scope
 from relay.wire.limits import WireLimits
 from relay.wire.websocket import WebSocketProtocol
 
@@ -139,15 +139,10 @@ class AsgiWebSocket:
 
     def _accept(self, subprotocol: str | None, headers: Headers) -> None:
         self._accepted = True
-        lines = [
-            (b"Upgrade", b"websocket"),
-            (b"Connection", b"Upgrade"),
-            (b"Sec-WebSocket-Accept", accept_value(self._key)),
-            *headers,
-        ]
+        lines = [*headers]
         if subprotocol:
             lines.append((b"Sec-WebSocket-Protocol", subprotocol.encode("ascii")))
-        self._transport.write(response(b"101 Switching Protocols", lines))
+        self._transport.write(accepting(self._key, lines))
         # The middleware for load balancers has put the client's address into the scope.
         client: Any = self._scope["client"]
         self.protocol.opened(counted_address(client[0]) if client else "")

@@ -22,6 +22,9 @@ from websockets.server import ServerProtocol
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """The name of a subprotocol (RFC 7230, 3.2.6)."""
+_ACCEPTING: Final = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
 _FEW_HEADERS: Final = 64
 
 _MAX_VALUE: Final = 8000
@@ -62,9 +65,11 @@ def read_key(method: bytes, headers: Headers) -> bytes:
     return _read_key_slowly(method, headers)
 
 
-def accept_value(key: bytes) -> bytes:
-    """Return the value of Sec-WebSocket-Accept for a key."""
-    return binascii.b2a_base64(hashlib.sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
+def accepting(key: bytes, headers: Headers) -> bytes:
+    """Return the head of the response that accepts the handshake with this key; `headers` are further ones."""
+    accept = binascii.b2a_base64(hashlib.sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
+    more = b"".join([b"%b: %b\r\n" % header for header in headers]) if headers else b""
+    return b"%b%b\r\n%b\r\n" % (_ACCEPTING, accept, more)
 
 
 def response(status: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -79,7 +84,7 @@ def websocket_scope(
     raw_path, _, query = url.partition(b"?")
     root: str = str(http_scope["root_path"])
     headers: Headers = http_scope["headers"]  # type: ignore[assignment]
-    offered = b",".join([value for name, value in headers if name == b"sec-websocket-protocol"]).decode("latin-1")
+    offered = [value for name, value in headers if name == b"sec-websocket-protocol"]
     path = raw_path.decode("ascii")
     return {
         "type": "websocket",
@@ -93,10 +98,14 @@ def websocket_scope(
         "raw_path": root.encode("ascii") + raw_path,
         "query_string": query,
         "headers": headers,
-        "subprotocols": [token for one in offered.split(",") if _TOKEN.fullmatch(token := one.strip())],
+        "subprotocols": _tokens(b",".join(offered).decode("latin-1")) if offered else [],
         "state": http_scope["state"],
         "extensions": extensions,
     }
+
+
+def _tokens(text: str) -> list[str]:
+    return [token for one in text.split(",") if _TOKEN.fullmatch(token := one.strip())]
 
 
 def _is_key(key: bytes) -> bool:

@@ -9,9 +9,11 @@ a test checks that each of these methods still exists.
 """
 
 import asyncio
+import logging
 import time
+from collections import deque
 from functools import partial
-from typing import cast
+from typing import Final, cast
 
 import httptools
 from starlette.types import Scope
@@ -29,6 +31,8 @@ from relay.wire.listener import KEPT_UNCOUNTED, PROGRESS, HttpListener
 from relay.wire.refusals import BAD_HOST, BAD_REQUEST, MAX_WAITING, REFUSALS, refusal
 from relay.wire.request_size import MAX_HEAD, RequestSize, TooMuch
 
+_LOGGER: Final = logging.getLogger("uvicorn.error")
+
 
 class BadHost(ValueError):
     """A request does not say once which host it is for (RFC 9112, 3.2)."""
@@ -44,8 +48,7 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     def __init__(self, listener: HttpListener) -> None:
-        super().__init__(listener.config, listener.server_state, listener.app_state)
-        self.access_log = False
+        self._init_parser(listener)
         self._listener = listener
         self._limits = listener.limits
         self._gate = listener.gate
@@ -60,6 +63,25 @@ class HttpProtocol(HttpToolsProtocol):
         self._upgrading: bool | None = None
         self._current_cycle: RequestResponseCycle | None = None
         self.address = ""
+
+    def _init_parser(self, listener: HttpListener) -> None:
+        """Set the attributes of uvicorn's class; its own `__init__` looks up two loggers for each connection."""
+        config, state = listener.config, listener.server_state
+        self.config, self.app, self.loop = config, config.loaded_app, asyncio.get_running_loop()
+        self.logger, self.access_logger, self.access_log = _LOGGER, _LOGGER, False
+        self.parser = httptools.HttpRequestParser(self)
+        # A client may send its next request although it asked for the end of the connection.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.ws_protocol_class = None
+        self.root_path, self.asgi_version = config.root_path, config.asgi_version
+        self.limit_concurrency, self.app_state = config.limit_concurrency, listener.app_state
+        self.timeout_keep_alive_task, self.timeout_keep_alive = None, config.timeout_keep_alive
+        self.server_state, self.connections, self.tasks = state, state.connections, state.tasks
+        self.transport = self.flow = None  # type: ignore[assignment]
+        self.server = self.client = self.scheme = None
+        self.pipeline = deque()
+        self.scope = self.headers = self.cycle = None  # type: ignore[assignment]
+        self.expect_100_continue = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock. `super` is not called: it would ask the system for the addresses three times."""
@@ -229,10 +251,16 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header; trailers are dropped, as they come after all decisions about the request."""
+        """Count a header; trailers are dropped, as they come after all decisions about the request.
+
+        `super` is not called: a handshake has a dozen headers, and nearly all clients only send that one request.
+        """
         if self._size.in_head:
             self._size.add_header(len(name) + len(value))
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Note that a head is complete.

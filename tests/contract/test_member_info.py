@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from relay.backend.presence import PresenceEntry
 from relay.model.envelope import MessageId
@@ -38,7 +39,7 @@ async def test_a_change_is_published_once_and_shows_in_rosters(make_worker: Make
     await b.bus.subscribe(["room"])
     entry, joined = await join(a)
     for info in (INFO, OTHER, OTHER, b""):
-        assert await a.presence.change(replace(entry, info=info))
+        assert await a.presence.change(structs.replace(entry, info=info))
         assert (await b.presence.roster("room")).members == [Present("peer", info=info)]
     await b.received.until(lambda events: len(events) == 4)
     assert b.received.events[1:] == [
@@ -53,11 +54,11 @@ async def test_a_change_is_published_once_and_shows_in_rosters(make_worker: Make
 async def test_a_change_needs_the_lease_and_the_generation(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a"), await make_worker("b")
     entry, _ = await join(a, info=INFO)
-    assert not await b.presence.change(replace(entry, info=OTHER))
-    assert not await a.presence.change(replace(entry, info=OTHER, peer="other"))
-    assert not await a.presence.change(replace(entry, info=OTHER, room="other"))
+    assert not await b.presence.change(structs.replace(entry, info=OTHER))
+    assert not await a.presence.change(structs.replace(entry, info=OTHER, peer="other"))
+    assert not await a.presence.change(structs.replace(entry, info=OTHER, room="other"))
     await join(a, offered="f1", fresh="f2")
-    assert not await a.presence.change(replace(entry, info=OTHER))
+    assert not await a.presence.change(structs.replace(entry, info=OTHER))
     assert (await a.presence.roster("room")).members == [Present("peer", info=INFO)]
 
 
@@ -114,7 +115,7 @@ async def test_an_announcement_restores_the_info(make_worker: MakeWorker) -> Non
     entry = PresenceEntry("room", "peer", 7, "f1", info=INFO)
     assert not await a.presence.announce([entry])
     assert not await a.presence.announce([entry])
-    assert not await a.presence.announce([replace(entry, generation=8, info=OTHER)])
+    assert not await a.presence.announce([structs.replace(entry, generation=8, info=OTHER)])
     assert (await a.presence.roster("room")).members == [Present("peer", info=OTHER)]
     await a.received.until(lambda events: len(events) == 4)
     assert [(type(event), getattr(event, "info", None)) for event in a.received.events] == [
@@ -126,7 +127,7 @@ async def test_changes_are_in_the_history_and_count_towards_its_bytes(make_worke
     for most, lost in ((100_000, ""), (10, "too_much")):
         worker: FakeWorker = await make_worker(f"w{most}", replace(LOG, replay_bytes=most))
         entry, joined = await join(worker, f"peer{most}")
-        assert await worker.presence.change(replace(entry, info=INFO))
+        assert await worker.presence.change(structs.replace(entry, info=INFO))
         replay = await worker.bus.replay("room", joined.id)
         assert replay.lost == lost
         assert list(replay.events) == ([] if lost else [MemberChanged("room", replay.id, f"peer{most}", INFO)])
@@ -156,7 +157,7 @@ async def test_workers_of_the_earlier_version_can_read_the_entries_in_redis(make
     worker = await make_worker("a")
     await join(worker, "other")
     entry, joined = await join(worker, info=INFO)
-    assert await worker.presence.change(replace(entry, info=OTHER))
+    assert await worker.presence.change(structs.replace(entry, info=OTHER))
     _, presence, _, history, *_ = worker.keys.of_room("room")
     # Six fields, of which that version writes the fifth back as it is.
     assert len((await worker.client.call("HGET", presence, "peer")).split(b" ")) == 6
@@ -194,10 +195,10 @@ async def test_a_change_that_fails_inside_redis_can_be_repeated(make_worker: Mak
     await worker.client.call("DEL", history)
     await worker.client.call("SET", history, "no stream")
     with pytest.raises(OutcomeUnknown):
-        await worker.presence.change(replace(entry, info=INFO))
+        await worker.presence.change(structs.replace(entry, info=INFO))
     assert (await worker.presence.roster("room")).members == [Present("peer")]
     await worker.client.call("DEL", history)
-    assert await worker.presence.change(replace(entry, info=INFO))
+    assert await worker.presence.change(structs.replace(entry, info=INFO))
     await worker.received.until(lambda events: len(events) == 2)
     assert worker.received.events[1] == MemberChanged("room", after(joined.id, 1), "peer", INFO)
 
@@ -206,7 +207,9 @@ async def test_the_members_of_a_room_may_all_change_at_once(make_worker: MakeWor
     a, b = await make_worker("a"), await make_worker("b")
     await a.bus.subscribe(["room"])
     entries = [(worker, (await join(worker, f"peer{number}"))[0]) for number, worker in enumerate((a, b, a, b))]
-    assert all(await asyncio.gather(*[worker.presence.change(replace(entry, info=INFO)) for worker, entry in entries]))
+    assert all(
+        await asyncio.gather(*[worker.presence.change(structs.replace(entry, info=INFO)) for worker, entry in entries])
+    )
     assert await a.presence.leave(entries[0][1])
     await a.received.until(lambda events: isinstance(events[-1], MemberLeft))
     seqs = [event.id.seq for event in a.received.events]

@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from relay.backend.presence import JoinResult, PresenceEntry
 from relay.model.errors import Refused
@@ -48,7 +48,7 @@ async def test_an_address_has_so_many_places_on_all_workers_together(make_worker
     # Another address, and another room.
     assert not await is_full(c, THERE)
     await join(c, "anyone", address="")
-    other = replace((await join(c, "else", address=THERE))[0], peer="gone")
+    other = structs.replace((await join(c, "else", address=THERE))[0], peer="gone")
     assert not await c.presence.leave(other)
 
 
@@ -132,13 +132,13 @@ async def test_announcing_a_member_gives_it_its_place(make_worker: MakeWorker) -
     entries = await fill(a, keep=1)
     # Once more, and as held.
     assert not await a.presence.announce(entries)
-    assert not await a.presence.announce([replace(entry, hold=30) for entry in entries])
+    assert not await a.presence.announce([structs.replace(entry, hold=30) for entry in entries])
     assert not await is_full(b)
     # One that Redis has lost, and one whose worker knows another address.
     new = PresenceEntry("room", "lost", entries[0].generation, "f", began=entries[0].began, address=HERE)
     assert not await a.presence.announce([new])
     assert await is_full(b)
-    assert not await a.presence.announce([replace(new, address=THERE)])
+    assert not await a.presence.announce([structs.replace(new, address=THERE)])
     assert not await is_full(b)
 
 
@@ -147,7 +147,7 @@ async def test_an_info_that_changes_and_a_roster_leave_the_place_alone(make_work
     await worker.leases.beat()
     entries = await fill(worker)
     for entry in entries:
-        assert await worker.presence.change(replace(entry, info=b'{"a":1}'))
+        assert await worker.presence.change(structs.replace(entry, info=b'{"a":1}'))
     assert [bytes(one.info) for one in (await worker.presence.roster("room")).members] == [b'{"a":1}'] * ROOMS.places
     assert await is_full(worker)
     assert await worker.presence.leave(entries[0])

@@ -1,9 +1,9 @@
 """The contracts of `Presence` and `Leases`, for every backend."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from relay.backend.presence import HeldMember, JoinAttempt, PresenceEntry
 from relay.backend.stamps import join_previous
@@ -54,9 +54,9 @@ async def test_a_connected_member_whose_entry_was_lost_leaves_all_the_same(
     entry, _ = await join(worker)
     await join(worker, "other")
     assert await worker.presence.leave(entry)
-    lost = replace(entry, connected=True)
+    lost = structs.replace(entry, connected=True)
     assert not await worker.presence.leave(lost, hold=hold)
-    assert not await worker.presence.leave(replace(lost, generation=0))
+    assert not await worker.presence.leave(structs.replace(lost, generation=0))
     await worker.received.until(lambda events: len(events) == 4)
     assert [type(event) for event in worker.received.events[2:]] == [MemberLeft] * 2
     assert worker.received.events[3].peer == "peer"
@@ -260,10 +260,10 @@ async def test_an_announcement_restores_an_entry_unless_a_newer_one_exists(make_
 async def test_a_held_member_is_announced_as_held(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     entry, _ = await join(worker)
-    assert list(await worker.presence.announce([replace(entry, hold=30)])) == []
+    assert list(await worker.presence.announce([structs.replace(entry, hold=30)])) == []
     assert [member.held for member in (await worker.presence.roster("room")).members] == [True]
     await worker.presence.leave(entry)
-    assert list(await worker.presence.announce([replace(entry, hold=30)])) == []
+    assert list(await worker.presence.announce([structs.replace(entry, hold=30)])) == []
     assert [member.held for member in (await worker.presence.roster("room")).members] == [True]
     assert list(await worker.presence.announce([entry])) == []
     assert [member.held for member in (await worker.presence.roster("room")).members] == [False]
@@ -283,7 +283,7 @@ async def test_a_hold_replaces_an_earlier_entry_of_the_same_membership(make_work
         present, joined = await join(b, offered=offered, fresh=fresh, stamp=b.stamp(ago))
         assert joined.resumed
         await b.presence.leave(present, hold=30)
-    await _fail_over(b, present, replace(first, began=joined.began))
+    await _fail_over(b, present, structs.replace(first, began=joined.began))
     assert await b.presence.leave(present, hold=30)
     assert [member.held for member in (await b.presence.roster("room")).members] == [True]
     _, again = await join(a, offered="f3", fresh="f4")
@@ -306,7 +306,9 @@ async def test_an_older_attempt_with_a_higher_generation_takes_no_entry(make_wor
     await a.presence.leave(first, hold=30)
     newest, _ = await join(b, offered="f1", fresh="f2", stamp=b.stamp(1))
     # A master of the past executed this one later, as its generation says; its client has given it up.
-    older = replace(newest, generation=newest.generation + 5, previous=join_previous("f1", a.stamp(5), first=False))
+    older = structs.replace(
+        newest, generation=newest.generation + 5, previous=join_previous("f1", a.stamp(5), first=False)
+    )
     assert list(await a.presence.announce([older])) == [older]
     assert not await a.presence.leave(older, hold=30)
     assert not await a.presence.leave(older)

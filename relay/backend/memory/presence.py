@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Container, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from operator import attrgetter
+
+from msgspec import structs
 
 from relay.backend.headroom import Level
 from relay.backend.memory.rules import MemoryRoomRules
@@ -186,7 +187,7 @@ class MemoryPresence:
             return False
         if self._is_behind(recorded, entry):
             if hold > 0:
-                return self._announce(replace(entry, hold=hold))
+                return self._announce(structs.replace(entry, hold=hold))
             self._rules.remove(entry.room, state, entry.peer, entry.reason)
             return True
         if recorded.lease not in self._lease.own:

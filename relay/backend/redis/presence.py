@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from relay.backend.headroom import Level
 from relay.backend.presence import (
@@ -283,9 +284,9 @@ class RedisPresence:
             str(entry.began),
         )
         self._outboxes.watch(room, left, lambda result: hold == 0 or result not in {_HELD, _BEHIND})
-        return asyncio.ensure_future(self._left(left, replace(entry, hold=hold)))
+        return asyncio.ensure_future(self._left(left, entry, hold))
 
-    async def _left(self, left: asyncio.Future[int], entry: PresenceEntry) -> bool:
+    async def _left(self, left: asyncio.Future[int], entry: PresenceEntry, hold: float) -> bool:
         """Return the result of leave.lua, and announce a held member of which Redis has an earlier entry.
 
         Raises `Unavailable` if it has to be called again.
@@ -295,7 +296,7 @@ class RedisPresence:
             raise Unavailable("Redis has come back, and no worker has confirmed the room's state yet")
         if result == _BEHIND:
             self._registration.register([entry.room])
-            result = await self._announce(entry)
+            result = await self._announce(structs.replace(entry, hold=hold))
             if result == _TOO_LATE:
                 raise Unavailable(_LATE)
         return bool(result)

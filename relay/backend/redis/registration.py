@@ -1,7 +1,7 @@
 """The registration of a worker in Redis: its lease, and the rooms with members under it."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from relay.backend.headroom import Level
 from relay.backend.presence import LeaseName
@@ -14,6 +14,9 @@ from relay.backend.settings import BackendSettings
 
 LOST = 0.25
 """The fraction of a millisecond that marks the deadline of a lease that Redis had lost; see heartbeat.lua."""
+
+_LIMITED_FOR: Final = 1000
+"""Milliseconds in which registrations do not give the set of rooms and its index their time to live again."""
 
 RETIRED = 0.5
 """The fraction that marks the deadline of a lease whose worker has stopped."""
@@ -67,6 +70,8 @@ class Registration:
         self._rooms: set[str] = set()
         self._rooms_of = ""
         self._deadline = 0
+        # When both got their time to live with a registration.
+        self._limited_at = 0
         # The packed command that registers the lease, made once for each deadline.
         self._command = b""
         self.written = 0
@@ -133,10 +138,24 @@ class Registration:
             # Into the index first, as it is not read while it has fewer rooms than the set.
             index = self._keys.worker_index(str(self._lease))
             self._client.tell("ZADD", index, *scored(rooms))
-            self._client.tell("PEXPIRE", index, self._state_ttl)
-        self._client.tell("SADD", own, *rooms)
-        if not known:
-            self._client.tell("PEXPIRE", own, self._state_ttl)
+            self._client.tell("SADD", own, *rooms)
+            if self._may_be_new():
+                self._client.tell("PEXPIRE", index, self._state_ttl)
+                self._client.tell("PEXPIRE", own, self._state_ttl)
+        else:
+            self._client.tell("SADD", own, *rooms)
+
+    def _may_be_new(self) -> bool:
+        """Whether the set of rooms and its index may be keys without a time to live.
+
+        They are, if Redis has lost them just now. So many rooms may be registered in a second that this is not assumed
+        of each one; upkeep renews both as well.
+        """
+        now = self._clock.now
+        if self.rooms and self._limited_at <= now < self._limited_at + _LIMITED_FOR:
+            return False
+        self._limited_at = now
+        return True
 
     def _register_at_any_rate(self, rooms: Sequence[str]) -> None:
         """As `register`, by a script: it works although Redis's memory is used up."""

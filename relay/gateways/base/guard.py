@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from msgspec import structs
+
 from relay.gateways.base.join_request import JoinRequest, ObserveRequest
 from relay.identity.grants import Grants, Right
 from relay.model.commands import AskPresence, Command, Detect, Join, Move, Publish, SetInfo, Subscribe, Unsubscribe
@@ -89,7 +91,7 @@ class Guard:
             claim, peer = None, self.grants.peer(request.peer, generate)
         self.grants.require(Right.JOIN, request.room)
         presence = request.presence and self.grants.allow(Right.PRESENCE, request.room)
-        return replace(request, peer=peer, claim=claim, presence=presence)
+        return structs.replace(request, peer=peer, claim=claim, presence=presence)
 
     def observe(self, request: ObserveRequest) -> ObserveRequest:
         """Return the request of a client that observes a room, as the client may have it.
@@ -139,7 +141,7 @@ class Guard:
         if join.peer:
             self.grants.peer(join.peer, str)
         if join.presence and not self.grants.allow(Right.PRESENCE, join.room):
-            return replace(join, presence=False)
+            return structs.replace(join, presence=False)
         return join
 
     def _check_detect(self, detect: Detect, own_room: str) -> Detect:

@@ -1,8 +1,9 @@
 """Places of clients that have only HTTP: a room, a peer id, and the key that proves it; and how requests name them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
+from msgspec import structs
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
@@ -138,7 +139,7 @@ def last_event_id(scope: Scope) -> str:
 
 def with_key(request: JoinRequest, key: str) -> JoinRequest:
     """Return the request of a client that gets this resume key, unless it has one."""
-    return request if request.resume else replace(request, resume=key, own_key=True)
+    return request if request.resume else structs.replace(request, resume=key, own_key=True)
 
 
 async def any_peer(worker: Worker, token: str, address: str) -> str:

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
+import msgspec
+from msgspec import Struct
+
 from relay.model.codec import Codec, In
 from relay.model.commands import Tracking
 from relay.model.envelope import MessageId
@@ -26,8 +29,7 @@ class ResumeClaim:
     since: MessageId | None
 
 
-@dataclass(frozen=True, slots=True)
-class JoinRequest:
+class JoinRequest(Struct, frozen=True):
     """How a client enters its own room.
 
     `peer` is the peer id that it asks for, "" for one that the relay chooses; `resume` and `since` are as in
@@ -55,16 +57,20 @@ class JoinRequest:
     info: bytes = b""
     claim: ResumeClaim | None = None
     tracking: Tracking = Tracking.NONE
-    arrived: float = field(default_factory=time.monotonic, compare=False)
-    token: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
+    arrived: float = msgspec.field(default_factory=time.monotonic)
+    token: str = ""
+    password: str = ""
     own_key: bool = False
     opens: bool | None = None
     terms: Terms | None = None
-    next_key: str = field(default="", repr=False)
+    next_key: str = ""
     held_only: bool = False
     found_by: str = ""
     resume_only: bool = False
+
+    def __repr__(self) -> str:
+        # Without keys, the token and the password, which must not get into a log.
+        return f"JoinRequest(room={self.room!r}, peer={self.peer!r})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
+from msgspec import structs
+
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ResumeClaim
 from relay.identity.grants import Grants
 from relay.model.codec import Encoder
@@ -121,12 +123,15 @@ class JoinedRooms:
         self._peer = peer
 
     async def enter(self, request: JoinRequest) -> None:
-        """Join the client's own room, or resume the membership that the request claims, where that still exists."""
+        """Join the client's own room, or resume the membership that the request claims, where that still exists.
+
+        A request without a peer id gets a new one.
+        """
         join = _join_of(request)
         self._check_limit(request.room)
         claim = request.claim
         if claim is None or not await self._resume(join, claim, resume_only=request.resume_only):
-            self.own_room, self._peer = request.room, request.peer
+            self.own_room, self._peer = request.room, request.peer or self._worker.random.peer_id()
             await self._enter(join, request.since, self.codecs.own)
 
     async def join(self, command: Join, encoder: Encoder | None = None) -> None:
@@ -160,7 +165,7 @@ class JoinedRooms:
         if left is None:
             self._check_limit(room)
         else:
-            join = replace(join, info=left.info, can_resume=left.can_resume)
+            join = structs.replace(join, info=left.info, can_resume=left.can_resume)
         # The client stays in the room that it has until it is in the other; if it is refused there, nothing changes.
         member = await self._join(join, None, self.codecs.own, moved_from=left)
         if member.host is None:
@@ -174,7 +179,7 @@ class JoinedRooms:
     async def rename(self, request: JoinRequest) -> Member:
         """Join the client's own room once more, under another peer id; returns the membership that it is to end now."""
         before = self.member("")
-        join = replace(_join_of(request), peer=request.peer)
+        join = structs.replace(_join_of(request), peer=request.peer)
         member = await self._join(join, None, self.codecs.own, renamed=before)
         if member.host is None:
             self._worker.leave(member, hold=False)
@@ -241,7 +246,7 @@ class JoinedRooms:
     async def _resume(self, join: Join, claim: ResumeClaim, *, resume_only: bool) -> bool:
         """Resume a membership; returns False where it does not exist any more, or raises `Refused` if `resume_only`."""
         self.own_room, self._peer = claim.room, claim.peer
-        join = replace(join, room=claim.room, resume=claim.resume)
+        join = structs.replace(join, room=claim.room, resume=claim.resume)
         try:
             await self._enter(join, claim.since, self.codecs.own, resume_only=True)
         except Refused as error:

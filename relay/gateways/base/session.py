@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Generic
 
@@ -205,9 +204,7 @@ class Session(Generic[In]):
 
     async def _enter(self, request: JoinRequest) -> None:
         wanted = request
-        if self._guard is None:
-            request = request if request.peer else replace(request, peer=self._worker.random.peer_id())
-        else:
+        if self._guard is not None:
             request = self._guard.admit(request, self._worker.random.peer_id)
         await self._rooms.enter(request)
         if wanted.presence and not request.presence:

@@ -5,8 +5,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Final
+
+from msgspec import structs
 
 from relay.gateways.base.costs import JOIN_COST
 from relay.gateways.base.guard import Guard
@@ -365,7 +366,7 @@ class FirebaseSession(Session[Frame]):
             await self._join(join)
             return
         # The client's token fixes its peer id. If the last membership is there still, this one takes its place.
-        await self._join(replace(join, resume=self._last_key))
+        await self._join(structs.replace(join, resume=self._last_key))
         try:
             await trees.finish_last(room, own)
         except RelayError:

@@ -4,7 +4,6 @@ from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
@@ -12,7 +11,7 @@ from relay.gateways.base.credentials import PASSWORD_SUBPROTOCOL, TOKEN_SUBPROTO
 from relay.gateways.base.endpoint import GatewayEndpoint
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
 from relay.gateways.base.observation import read_observe_request
-from relay.gateways.base.query import parse_since, read_channels, read_flag
+from relay.gateways.base.query import Parameters, parse_since, read_channels, read_flag
 from relay.gateways.base.websocket import arrival, serve
 from relay.gateways.native.channel_session import OpeningSession
 from relay.gateways.native.codec import NativeCodec
@@ -72,7 +71,7 @@ def read_request(scope: Scope, default_room: str) -> JoinRequest | ObserveReques
     Raises `Refused`. It is called after the upgrade: an error then reaches scripts in browsers, which cannot see the
     status of a handshake.
     """
-    query = QueryParams(read_query(scope))
+    query = Parameters(read_query(scope))
     room = _room(scope, query.get("room", ""), default_room)
     read_flag(query, "previous")
     if "observe" in query:
@@ -103,7 +102,7 @@ def _room(scope: Scope, named: str, default_room: str) -> str:
     return room
 
 
-def _observe_request(scope: Scope, room: str, query: QueryParams) -> ObserveRequest:
+def _observe_request(scope: Scope, room: str, query: Parameters) -> ObserveRequest:
     observed = query["observe"]
     if observed not in _OBSERVABLE:
         raise Refused("bad_query", f"observe is one of {', '.join(_OBSERVABLE)}")
@@ -124,7 +123,7 @@ def wants_previous(scope: Scope) -> bool:
     if b"previous=" not in scope["query_string"]:
         return False
     try:
-        return read_flag(QueryParams(read_query(scope)), "previous")
+        return read_flag(Parameters(read_query(scope)), "previous")
     except Refused:
         return False
 
@@ -134,8 +133,8 @@ def choose_subprotocol(offered: Sequence[str]) -> str | None:
 
     Browsers fail a connection whose server picks none of the subprotocols that they offered.
     """
-    if SUBPROTOCOL in offered:
-        return SUBPROTOCOL
+    if not offered or SUBPROTOCOL in offered:
+        return SUBPROTOCOL if offered else None
     return next((name for name in offered if not name.startswith(_SECRET)), None)
 
 

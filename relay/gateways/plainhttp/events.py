@@ -4,9 +4,10 @@ A browser's `EventSource` gives up for good after any response other than 200 wi
 may pass is such a stream, which says why, and ends.
 """
 
-from dataclasses import replace
 from functools import partial
 from typing import Final
+
+from msgspec import structs
 
 from relay.config import Settings
 from relay.gateways.base.admission import admit
@@ -76,7 +77,7 @@ class EventsEndpoint(GatewayEndpoint):
         with admit(scope, NAME) as ticket:
             session = HttpSession(state_of(scope).streams, self._codecs, ticket, dialect=self._dialect, rules=_RULES)
         ticket.metrics.handshakes += 1
-        worker.spawn(session.enter(partial(replace, request)))
+        worker.spawn(session.enter(partial(structs.replace, request)))
         await answer_stream(
             exchange, session, session.polling, self._dialect.events, greeting=GREETING, reached=session.reached
         )

@@ -1,6 +1,6 @@
 """`/rooms/NAME/messages`: long polling by GET, publishing by POST, leaving by DELETE; `POST /rooms/NAME/leave`."""
 
-from dataclasses import replace
+from msgspec import structs
 
 from relay.config import Settings
 from relay.gateways.base.endpoint import GatewayEndpoint
@@ -52,7 +52,9 @@ class MessagesEndpoint(GatewayEndpoint):
         request = with_key(query.join_request(since), worker.session_ids.issue())
         if not request.peer:
             # The session goes by the name of its place.
-            request = replace(request, peer=await any_peer(worker, request.token, counted_client(exchange.scope)))
+            request = structs.replace(
+                request, peer=await any_peer(worker, request.token, counted_client(exchange.scope))
+            )
         await polls.begin(exchange, self._codecs, self._dialect, request, wait)
 
 

@@ -14,11 +14,12 @@ A client that comes back negotiates anew, and says nothing of its earlier connec
 import base64
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
 import msgspec
+from msgspec import structs
 from starlette.types import Scope
 
 from relay.fleet_key import FleetKey
@@ -65,10 +66,10 @@ class Proof:
             parts = msgspec.json.encode([subject, request.room, request.peer])
             resume = _text(key.sign(_PURPOSE, parts, size=_KEY_SIZE))
         else:
-            return replace(request, can_resume=False, tracking=Tracking.NONE)
+            return structs.replace(request, can_resume=False, tracking=Tracking.NONE)
         takes_over = bool(self.secret) and (self.named or not self.shared)
         name = self.found_by(request.room)
-        return replace(request, resume=resume, own_key=True, held_only=not takes_over, found_by=name)
+        return structs.replace(request, resume=resume, own_key=True, held_only=not takes_over, found_by=name)
 
 
 NO_PROOF: Final = Proof()

@@ -1,8 +1,8 @@
 """The query of a request to the hub: the client's room, its place there, and its connection."""
 
-from dataclasses import replace
 from typing import Final
 
+from msgspec import structs
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
@@ -51,7 +51,7 @@ class HubQuery:
         """Return the request of a client that enters its room as this peer, "" for any."""
         request = self.place.join_request(None)
         presence = "presence" not in self._query or read_flag(self._query, "presence")
-        return replace(request, peer=peer, presence=presence, tracking=tracking)
+        return structs.replace(request, peer=peer, presence=presence, tracking=tracking)
 
     def _room(self, default_room: str) -> str:
         named: str = self._query.get("room", "")

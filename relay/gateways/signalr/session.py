@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec import structs
 
 from relay.gateways.base.http_place import HttpPlace
 from relay.gateways.base.join_request import CodecPair, JoinRequest
@@ -92,11 +93,11 @@ class HubSession(Session[Frame]):
         return self.hub.proof.applied(request, subject, self._worker.fleet_key)
 
     async def _enter(self, request: JoinRequest) -> None:
-        request = self._proven(replace(request, peer=self.peer_id(request.peer)))
+        request = self._proven(structs.replace(request, peer=self.peer_id(request.peer)))
         self.hub.tracked = request.can_resume
         await super()._enter(request)
         self.hub.greeted = True
-        self.hub.entered(replace(request, peer=self._rooms.peer))
+        self.hub.entered(structs.replace(request, peer=self._rooms.peer))
         if self.hub.protocol is not None:
             codecs = self.hub.codecs[self.hub.protocol.name]
             self._rooms.codecs = CodecPair(codecs.later, codecs.tagged)

@@ -1,9 +1,9 @@
 """How a client enters a room by its handshake, comes back to the place that it had, or leaves it from any worker."""
 
 import uuid
-from dataclasses import replace
 from typing import Final
 
+from msgspec import structs
 from starlette.types import Scope
 
 from relay.gateways.base.admission import admit
@@ -114,7 +114,7 @@ class Entrance:
 
     def _request(self, place: HttpPlace, before: HttpPlace | None) -> JoinRequest:
         """Return the request for a place; a client that had one resumes it, and has another key from then on."""
-        request = replace(
+        request = structs.replace(
             self._query.join_request(None),
             peer=place.peer,
             resume=place.resume,
@@ -129,4 +129,4 @@ class Entrance:
         if before is None:
             return request
         claim = ResumeClaim(before.room, before.peer, before.resume, None)
-        return replace(request, next_key=place.resume, claim=claim, resume_only=True, info=b"")
+        return structs.replace(request, next_key=place.resume, claim=claim, resume_only=True, info=b"")

@@ -4,8 +4,9 @@ A page asks again only after a response with status 200. So a poll gets one for 
 """
 
 import asyncio
-from dataclasses import replace
 from typing import Final
+
+from msgspec import structs
 
 from relay.config import Settings
 from relay.gateways.base.admission import admit
@@ -84,7 +85,7 @@ class HomeRequest:
 
     async def _enter(self, found: FoundPlace) -> PlaceSession:
         place = found.place
-        request = replace(
+        request = structs.replace(
             self.query.join_request(None),
             peer=place.peer,
             resume=place.resume,

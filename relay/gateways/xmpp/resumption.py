@@ -4,8 +4,10 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec import structs
 
 from relay.gateways.xmpp.checkpoint import Checkpoint, Missed
 from relay.gateways.xmpp.codec import RoomFrame
@@ -80,8 +82,8 @@ def keyed(join: Join, key: str, former: str = "") -> Join:
     """
     own = membership_key(key, join.room, join.peer)
     if not former:
-        return replace(join, resume=own, own_key=True)
-    return replace(join, resume=membership_key(former, join.room, join.peer), own_key=True, next_key=own)
+        return structs.replace(join, resume=own, own_key=True)
+    return structs.replace(join, resume=membership_key(former, join.room, join.peer), own_key=True, next_key=own)
 
 
 @dataclass(frozen=True, slots=True)

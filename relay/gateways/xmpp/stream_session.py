@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from msgspec import structs
@@ -215,7 +214,7 @@ class XmppStream(Session[Frame]):
 
     def _keyed(self, join: Join) -> Join:
         """Return a join with the key by which its membership can be resumed, if there is one."""
-        return replace(join, can_resume=False)
+        return structs.replace(join, can_resume=False)
 
     async def enter_room(self, join: Join) -> None:
         """Join a room."""

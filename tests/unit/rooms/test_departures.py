@@ -4,9 +4,9 @@ import asyncio
 import gc
 import tracemalloc
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from relay.backend.presence import HeldMember, PresenceEntry
 from relay.metrics import Metrics
@@ -317,7 +317,7 @@ async def test_held_members_are_announced_with_the_rest_of_their_hold(monkeypatc
             await desk.at(110)
 
     def known(peer: str) -> PresenceEntry:
-        return replace(entry(peer), began=MessageId(1, 1))
+        return structs.replace(entry(peer), began=MessageId(1, 1))
 
     await desk.departures.begin(known("ends soon"), hold=True)
     desk.now = 104.0
@@ -347,7 +347,7 @@ async def test_only_the_first_attempt_vouches_for_a_member_that_was_connected() 
 async def test_a_membership_that_was_held_ends_as_lost_and_another_one_for_its_own_reason() -> None:
     desk = Desk(grace=10)
     await desk.departures.begin(entry("goodbye"), hold=False)
-    await desk.departures.begin(replace(entry("out"), reason="kicked"), hold=False)
+    await desk.departures.begin(structs.replace(entry("out"), reason="kicked"), hold=False)
     await desk.departures.begin(entry("held"), hold=True)
     desk.departures.take_over([HeldMember("room", "adopted", 1, 1.0)])
     await desk.at(120)

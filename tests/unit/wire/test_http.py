@@ -7,7 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -55,6 +55,23 @@ async def impatient(app: Recorder) -> AsyncIterator[Running]:
 )  # fmt: skip
 def test_uvicorn_still_has_the_methods_that_are_overridden_or_called(name: str) -> None:
     assert name in vars(HttpToolsProtocol)
+
+
+async def test_a_connection_has_the_attributes_that_uvicorn_would_give_it(served: Running) -> None:
+    async def begun() -> HttpProtocol:
+        while not served.server.server_state.connections:
+            await asyncio.sleep(0)
+        return cast(HttpProtocol, next(iter(served.server.server_state.connections)))
+
+    _, writer = await served.connect()
+    one = await begun()
+    theirs = vars(HttpToolsProtocol(one.config, one.server_state, one.app_state))
+    writer.close()
+    of_connection = {"transport", "flow", "server", "client", "scheme"}
+    of_process = {"parser", "logger", "access_logger", "access_log", "ws_protocol_class"}
+    assert not set(theirs) - set(vars(one))
+    for name in set(theirs) - of_connection - of_process:
+        assert getattr(one, name) == theirs[name], name
 
 
 # Requests that are none.

@@ -1,5 +1,8 @@
 """The registration of a worker's lease and rooms; tests/contract/test_lost_leases.py has the consequences."""
 
+import pytest
+
+from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.registration import LOST
 from relay.backend.redis.scripts import HEARTBEAT
 from tests.unit.backend.redis.conftest import World, dead
@@ -23,17 +26,32 @@ def test_rooms_belong_to_one_lease(world: World) -> None:
     assert registration.rooms == 0
 
 
-async def test_the_time_to_live_of_the_set_is_renewed_with_a_new_room(world: World) -> None:
+async def test_a_new_room_is_registered_and_the_set_gets_its_time_to_live_once_a_second(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time = 5_000
+    monkeypatch.setattr(RedisClock, "now", property(lambda _: time))
     world.registration.register(["a"])
     world.registration.note(str(world.lease), ["a"])
     world.registration.register(["a"])
+    time += 999
     world.registration.register(["a", "b"])
     await world.leases.touch({}, ["left"])
     assert len(world.sent(b"SADD")) == 3
     own = b"relay:worker:%b:" % str(world.lease).encode()
-    assert [command[1] for command in world.sent(b"PEXPIRE")] == [own + b"index", own + b"rooms"] * 2
+    limited = [own + b"index", own + b"rooms"]
+    assert [command[1] for command in world.sent(b"PEXPIRE")] == limited
     indexed = [command for command in world.sent(b"ZADD") if command[1] == own + b"index"]
     assert [command[2:] for command in indexed] == [[b"0", b"a"], [b"0", b"a", b"0", b"b"]]
+    time += 1
+    world.registration.register(["c"])
+    await world.leases.touch({}, ["left"])
+    assert [command[1] for command in world.sent(b"PEXPIRE")] == limited * 2
+    # Redis may have lost both.
+    world.registration.forget()
+    world.registration.register(["d"])
+    await world.leases.touch({}, ["left"])
+    assert [command[1] for command in world.sent(b"PEXPIRE")] == limited * 3
 
 
 async def test_a_room_is_in_the_index_before_it_is_in_the_set(world: World) -> None:

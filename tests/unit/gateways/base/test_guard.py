@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 import relay
 from relay.gateways.base.guard import Guard
@@ -104,7 +105,7 @@ def test_a_guard_remembers_a_bounded_number_of_rooms() -> None:
 
 def test_a_join_that_asks_for_presence_without_the_right_is_a_join() -> None:
     join = Join("own", presence=True)
-    assert Guard(of("own", Right.JOIN)).check(join, "") == replace(join, presence=False)
+    assert Guard(of("own", Right.JOIN)).check(join, "") == structs.replace(join, presence=False)
     assert Guard(of("own", Right.JOIN, Right.PRESENCE)).check(join, "") == join
 
 
