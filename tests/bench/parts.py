@@ -25,7 +25,7 @@ from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.connection import RedisConnection, pack
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.line import Line
-from relay.backend.redis.scripts import PUBLISH
+from relay.backend.redis.scripts import PUBLISH, PUBLISH_TOGETHER
 from relay.config import Settings
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.session import WebSocketSession
@@ -46,6 +46,9 @@ from tests.ports import free_port
 ROOMS, MEMBERS, ROUNDS, REPEATS, TOGETHER = 50, 2, 300, 5, 24
 KEYS = Keys("relay")
 DIALECT = CodecPair(NativeCodec(), NativeCodec(tagged=True))
+TOGETHER_SHA = PUBLISH_TOGETHER.sha.encode()
+MESSAGES = {"two": 2, "ten": 10}
+"""Messages of one call, by the first word of its name."""
 NOTHING = hashlib.sha1(b"return 1", usedforsecurity=False).hexdigest()
 ENVELOPE = json.dumps({"sender": "c1", "channel": "bench", "message": "x" * 350}, separators=(",", ":")).encode()
 PLACE, FENCE = MessageId(1_700_000_000_000, 10), MembershipVersion(1_700_000_000_000_000, 1_700_000_000_000)
@@ -54,12 +57,13 @@ FRAME = b"\x81\xfe" + len(ENVELOPE).to_bytes(2, "big") + MASK + bytes(b ^ MASK[i
 
 
 class Nowhere:
-    """A transport that discards everything and keeps only the last write."""
+    """A transport that keeps what was written until the next turn."""
 
-    last = b""
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
 
     def write(self, data: bytes) -> None:
-        self.last = data
+        self.written.append(data)
 
     def is_closing(self) -> bool:
         return False
@@ -90,23 +94,28 @@ class Stage:
         self.bus, self.client = bus, bus._client
         self.client._loop = asyncio.get_running_loop()
         self.client._clock = RedisClock(self.client._loop.time, timeout=5)
-        self.link = RedisConnection(Socket(), lambda replies: self.client._pending.resolve(replies), lambda: None)  # type: ignore[arg-type]
+        wires = Socket()
+        self.pipe = wires.transport
+        self.transports = [self.pipe]
+        self.link = RedisConnection(wires, lambda replies: self.client._pending.resolve(replies), lambda: None)  # type: ignore[arg-type]
         self.client._connection = self.link
         self.ear = RedisConnection(Socket(), bus._lines.subscriber._receive, lambda: None)  # type: ignore[arg-type]
         limits = WireLimits(1 << 20, 1 << 16, Keepalive(KeepaliveTiming(1000, 1000, 1000)), Throttle(), set())
         self.members = [self._member(f"bench{i // MEMBERS}", f"peer{i:012}", limits) for i in range(ROOMS * MEMBERS)]
-        self.seq = {member.room: PLACE.seq for member, _ in self.members}
+        self.seq = {KEYS.channel(member.room): PLACE.seq for member, _ in self.members}
 
     async def subscribe(self) -> None:
         """Subscribe as joining does, with made-up confirmations of Redis."""
-        subscribing = asyncio.create_task(self.bus.subscribe(self.seq))
+        rooms = {member.room for member, _ in self.members}
+        subscribing = asyncio.create_task(self.bus.subscribe(rooms))
         await asyncio.sleep(0)
-        for room in self.seq:
-            self.ear.data_received(pack("subscribe", KEYS.channel(room), "1"))
+        for channel in self.seq:
+            self.ear.data_received(pack("subscribe", channel, "1"))
         await subscribing
 
     def _member(self, room: str, peer: str, limits: WireLimits) -> tuple[Member, WebSocketProtocol]:
-        protocol = WebSocketProtocol(Nowhere(), limits, None)  # type: ignore[arg-type]
+        self.transports.append(Nowhere())
+        protocol = WebSocketProtocol(self.transports[-1], limits, None)  # type: ignore[arg-type]
         ticket = self.worker.admissions.admit("-", "native")
         connection = WireConnection(protocol, limit=1 << 20, metrics=ticket.metrics, buffering=ticket)
         session = WebSocketSession(connection, self.worker, DIALECT, ticket)
@@ -119,14 +128,17 @@ class Stage:
         session._rooms.add(member)
         return member, protocol
 
-    async def turn(self) -> tuple[float, float, float]:
-        """Every member sends one message; returns the seconds until Redis, for its replies, and for the delivery."""
+    async def turn(self, senders: Sequence[WebSocketProtocol], each: int = 1) -> tuple[float, float, float]:
+        """Each sender sends so many messages; returns the seconds until Redis, for replies, and for delivery."""
         began = time.perf_counter()
-        for _, protocol in self.members:
-            protocol.data_received(FRAME)
-        sent = time.perf_counter()
+        for protocol in senders:
+            for _ in range(each):
+                protocol.data_received(FRAME)
         await asyncio.sleep(0)  # the link writes at the end of the turn
+        sent = time.perf_counter()
         replies, heard = self._answers_of_redis()
+        for transport in self.transports:
+            transport.written.clear()
         asked = time.perf_counter()
         self.link.data_received(replies)
         answered = time.perf_counter()
@@ -135,31 +147,42 @@ class Stage:
         return sent - began, answered - asked, time.perf_counter() - answered
 
     def _answers_of_redis(self) -> tuple[bytes, list[bytes]]:
-        replies, heard = [], []
-        for member, _ in self.members:
-            self.seq[member.room] += 1
-            place = b"%d-%d" % (PLACE.epoch, self.seq[member.room])
-            peer = member.peer.encode()
-            text = b'm %b %b \n"bench"\n%b,"from":"%b","id":"%b"' % (place, peer, ENVELOPE[:-1], peer, place)
-            replies.append(b"$%d\r\n%b\r\n" % (len(place), place))
-            heard.append(pack("message", KEYS.channel(member.room), text))
+        reader, replies, heard = hiredis.Reader(), [], []
+        reader.feed(b"".join(self.pipe.written))
+        while (command := reader.gets()) is not False:
+            if command[0] != b"EVALSHA":  # The first message in a channel has the channel noted.
+                replies.append(b":1\r\n")
+                continue
+            channel = command[7].decode()
+            texts = [command[8]]
+            if command[1] == TOGETHER_SHA:
+                texts = command[16 : 16 + int(command[8])]
+                replies.append(b"*%d\r\n" % len(texts))
+            for text in texts:
+                self.seq[channel] += 1
+                place = b"%d-%d" % (PLACE.epoch, self.seq[channel])
+                replies.append(b"$%d\r\n%b\r\n" % (len(place), place))
+                heard.append(pack("message", channel, b'm %b %b%b"' % (place, text, place)))
         pieces = [b"".join(heard[i : i + TOGETHER]) for i in range(0, len(heard), TOGETHER)]
         return b"".join(replies), pieces
 
 
 async def python_parts() -> None:
-    """Microseconds of Python for one message."""
-    stage = Stage()
-    await stage.subscribe()
-    turns = [await stage.turn() for _ in range(ROUNDS)]
-    delivered = stage.worker.metrics.of("native").messages_out - len(stage.members)  # less the welcomes
-    assert delivered == ROUNDS * len(stage.members) * (MEMBERS - 1)
-    # The fastest tenth shows the cost of the code; slower turns were disturbed by other work of the machine.
-    parts = [sorted(turn[i] for turn in turns)[ROUNDS // 10] / len(stage.members) * 1e6 for i in range(3)]
-    names = ("from the socket to Redis", "Redis's answer", "from Redis to the sockets")
-    print(f"Python, {ROOMS} rooms of {MEMBERS}: {sum(parts):.1f} µs a message, of which")
-    for name, part in zip(names, parts, strict=True):
-        print(f"  {part:5.1f}  {name}")
+    """Microseconds of Python for one message: each member sends one, one member of each room, or one sends ten."""
+    for title, members, each in (("each sends one", MEMBERS, 1), ("one sends one", 1, 1), ("one sends ten", 1, 10)):
+        stage = Stage()
+        await stage.subscribe()
+        senders = [protocol for number, (_, protocol) in enumerate(stage.members) if number % MEMBERS < members]
+        messages = len(senders) * each
+        turns = [await stage.turn(senders, each) for _ in range(ROUNDS)]
+        delivered = stage.worker.metrics.of("native").messages_out - len(stage.members)  # less the welcomes
+        assert delivered == ROUNDS * messages * (MEMBERS - 1)
+        # The fastest tenth shows the cost of the code; slower turns were disturbed by other work of the machine.
+        parts = [sorted(turn[i] for turn in turns)[ROUNDS // 10] / messages * 1e6 for i in range(3)]
+        names = ("from the socket to Redis", "Redis's answer", "from Redis to the sockets")
+        print(f"Python, {ROOMS} rooms of {MEMBERS}, {title}: {sum(parts):.1f} µs a message, of which")
+        for name, part in zip(names, parts, strict=True):
+            print(f"  {part:5.1f}  {name}")
 
 
 @contextmanager
@@ -204,7 +227,7 @@ class Client:
 
 
 def commands(channels: Sequence[str]) -> dict[str, list[bytes]]:
-    """Alternative commands for one message, once in each room, by name; the worker sends the first two."""
+    """Alternative commands, once in each room, by name: first the worker's own, for one message and for several."""
     tail, rest = b'peer \n"bench"\n%b,"from":"peer","id":"' % ENVELOPE[:-1], "1 0 3600000 150000 10000 120000 0 "
 
     def script(sha: object, log: int) -> list[bytes]:
@@ -214,9 +237,20 @@ def commands(channels: Sequence[str]) -> dict[str, list[bytes]]:
             for room in channels
         ]
 
+    def together(number: int, log: int) -> list[bytes]:
+        head = (number, FENCE.number, FENCE.epoch, PLACE.seq, log, 0, rest[2:], "1 " * number)
+        return [
+            pack("EVALSHA", TOGETHER_SHA, 4, *KEYS.of_room(room)[:4], KEYS.channel(room), *head, *[tail] * number)
+            for room in channels
+        ]
+
     return {
         "as it is": script(PUBLISH.sha, 0),
         "as it is, with the log": script(PUBLISH.sha, 1000),
+        "two messages in one call": together(2, 0),
+        "two messages in one call, with the log": together(2, 1000),
+        "ten messages in one call": together(10, 0),
+        "ten messages in one call, with the log": together(10, 1000),
         "a script that does nothing": script(NOTHING, 0),
         "a plain PUBLISH, without id or check": [pack("PUBLISH", KEYS.channel(room), tail) for room in channels],
     }
@@ -227,7 +261,7 @@ def redis_parts() -> None:
     rooms = [f"bench{number}" for number in range(ROOMS)]
     with redis_of_our_own() as (process, port):
         client, ear = Client(port), Client(port)
-        for source in (PUBLISH.source, "return 1"):
+        for source in (PUBLISH.source, PUBLISH_TOGETHER.source, "return 1"):
             client.ask(pack("SCRIPT", "LOAD", source), 1)
         ear.ask(pack("SUBSCRIBE", *map(KEYS.channel, rooms)), ROOMS)
         Thread(target=ear.drain, daemon=True).start()
@@ -242,7 +276,8 @@ def redis_parts() -> None:
                 before = cpu_seconds([process])
                 for _ in range(ROUNDS):
                     client.ask(b"".join(packed), ROOMS)
-                costs.setdefault(name, []).append((cpu_seconds([process]) - before) / ROUNDS / ROOMS * 1e6)
+                messages = ROUNDS * ROOMS * MESSAGES.get(name.partition(" ")[0], 1)
+                costs.setdefault(name, []).append((cpu_seconds([process]) - before) / messages * 1e6)
     print("Redis, µs a message, the median of rounds and the least:")
     for name, cost in costs.items():
         print(f"  {median(cost):5.1f} {min(cost):5.1f}  {name}")

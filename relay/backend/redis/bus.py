@@ -1,4 +1,4 @@
-"""The bus over Redis: one Redis channel per room, and one script call per publication."""
+"""The bus over Redis: one Redis channel per room, and one script call for the publications of a turn in a room."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -10,23 +10,22 @@ from typing import Any, Self
 
 import msgspec
 
-from relay.backend.bus import BusHealth, Published, Sink, envelope_bytes, no_such_peer, replay_of
+from relay.backend.bus import BusHealth, Published, Sink, envelope_bytes, replay_of
 from relay.backend.redis import infos
 from relay.backend.redis.durability import Durability
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.line import Line, Lines
 from relay.backend.redis.notices import read_notice
 from relay.backend.redis.place import Redis
+from relay.backend.redis.publish_calls import PublishCalls
 from relay.backend.redis.publishing import PublishCommands
-from relay.backend.redis.replies import is_noscript
 from relay.backend.redis.scripts import REPLAY, milliseconds
 from relay.backend.redis.stretches import read_stretches
 from relay.backend.redis.subscriber import Arrival
 from relay.backend.settings import RedisSettings, RoomSettings
 from relay.limits import Clock
 from relay.metrics import Metrics
-from relay.model.envelope import MembershipVersion, MessageId, read_id
-from relay.model.errors import NotMember, Refused, RelayError, Replaced
+from relay.model.envelope import MessageId, read_id
 from relay.model.events import (
     Delivery,
     Gap,
@@ -41,7 +40,7 @@ from relay.model.events import (
 )
 from relay.model.json_text import SHALLOW_BYTES, nests_deeper
 from relay.model.names import NO_MEMBER, NOTICE, SHARED_TREE, TREE
-from relay.model.publication import Publication, Receipt
+from relay.model.publication import Publication
 
 log = logging.getLogger("relay.backend.redis")
 
@@ -95,6 +94,7 @@ class RedisBus:
         self._state_ttl = milliseconds(rooms.state_ttl)
         self._commands = PublishCommands(keys, rooms, clock, metrics.unstored.inc, clustered=client.clustered)
         client.headroom.watch(self._commands.set_level)
+        self._calls = PublishCalls(self._commands, client)
         self._rooms: dict[bytes, str] = {}
         self._lines = lines
         lines.deliver(self._arrived)
@@ -111,10 +111,10 @@ class RedisBus:
         await self._stack.aclose()
 
     def publish(self, publication: Publication, done: Published) -> None:
-        """Publish by one call of publish.lua."""
+        """Publish at the end of this turn of the event loop, by a call of publish.lua or publish_together.lua."""
         if self._durability is not None:
             done = partial(self._durability.confirm, publication.room, done)
-        self._at(publication.room).send(self._commands.write(publication), partial(self._published, publication, done))
+        self._calls.add(publication, done)
 
     async def subscribe(self, rooms: Iterable[str]) -> None:
         """Subscribe to the Redis channels of these rooms, and wait for the confirmation."""
@@ -170,38 +170,6 @@ class RedisBus:
         health = self._lines.health()
         problem = "" if self._durability is None else self._durability.problem
         return replace(health, ready=False, problem=problem) if problem else health
-
-    # Publishing: the hot path, where each line runs once per message.
-
-    def _published(self, publication: Publication, done: Published, reply: Any) -> None:
-        # `type` and not `isinstance`, which is slower; the fast path replies with nothing but the id.
-        if type(reply) is bytes:
-            done(Receipt(reply))
-        elif is_noscript(reply):
-            # Written again and not kept: that would cost memory for each message, and this happens hardly ever.
-            command = self._commands.write(publication)
-            self._at(publication.room).resend(command, lambda reply: done(self._outcome(reply)))
-        else:
-            done(self._outcome(reply))
-
-    def _outcome(self, reply: Any) -> Receipt | RelayError:
-        match reply:
-            case bytes():
-                return Receipt(reply)
-            case [b"sent", bytes() as text, bytes() as version]:
-                return Receipt(text, version=MembershipVersion(int(version), read_id(text).epoch))
-            case [b"repeat", bytes() as text]:
-                return Receipt(text, repeat=True)
-            case [b"early"]:
-                return Refused("out_of_order")
-            case [b"absent", [*peers]]:
-                return no_such_peer([peer.decode("ascii") for peer in peers])
-            case [b"replaced"]:
-                return Replaced()
-            case [b"unknown"]:
-                return NotMember()
-            case _:
-                return self._client.script_error(reply)
 
     # Receiving.
 

@@ -68,6 +68,8 @@ class RedisClient(RedisPlace):
         self._waiting_bytes = 0
         self.errors = ErrorReplies(on_error, on_leave=self._leave_soon)
         self._on_error = on_error
+        self.on_command: Callable[[], object] = _nothing
+        """Called before each command but those of publications."""
         self._run = run
         # Commands that wait for a connection, each with the time at which its caller is given an error.
         self._waiting: deque[tuple[float, bytes, Done]] = deque()
@@ -180,6 +182,15 @@ class RedisClient(RedisPlace):
         # Deadlines never decrease, so a timer that is set already is early enough.
         if self._timer is None:
             self._timer = self._awake.call_at(deadline, self._check_deadlines)
+
+    def flush(self) -> None:
+        """Write all that was sent in this turn of the event loop now."""
+        if self._connection is not None:
+            self._connection.flush()
+
+    def make_way(self) -> None:
+        """Have the publications of this turn sent ahead of the next command."""
+        self.on_command()
 
     def resend(self, command: bytes, done: Done) -> None:
         """Send a command that got NOSCRIPT again, after the scripts and before all later commands."""

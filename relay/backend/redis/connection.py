@@ -73,8 +73,14 @@ class RedisConnection:
         """Queue a packed command; the commands of one turn of the event loop are sent in one write."""
         if not self._out:
             # At the end of this turn: one system call for the commands of all clients that are served in it.
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._out.append(command)
+
+    def flush(self) -> None:
+        """Send the queued commands now."""
+        out, self._out = self._out, []
+        if out and not self._transport.is_closing():
+            self._transport.write(b"".join(out))
 
     def abort(self) -> None:
         """Drop the connection and all unsent commands at once: a network that recovers must not deliver them late."""
@@ -82,11 +88,6 @@ class RedisConnection:
             with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as same:
                 same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
         self._transport.abort()
-
-    def _flush(self) -> None:
-        out, self._out = self._out, []
-        if not self._transport.is_closing():
-            self._transport.write(b"".join(out))
 
     # Called by the transport.
 

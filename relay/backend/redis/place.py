@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -27,6 +27,8 @@ class Redis(Protocol):
 
     clustered: bool
     """Whether Redis is a cluster: then scripts publish on sharded Redis channels."""
+    on_command: Callable[[], object]
+    """Called before each command but those of publications, which may wait for company until their turn ends."""
 
     @property
     def clock(self) -> RedisClock:
@@ -46,6 +48,10 @@ class Redis(Protocol):
     @property
     def report(self) -> str:
         """Why some of Redis is not reachable, with its own words, for operators; "" if all is."""
+        ...
+
+    def flush(self) -> None:
+        """Write all commands that were sent in this turn of the event loop now, and not at its end."""
         ...
 
     def at_key(self, key: str) -> "RedisPlace":
@@ -104,6 +110,10 @@ class RedisPlace(ABC):
         """Send one packed command; `done` is called once, with the reply or an error, perhaps before this returns."""
 
     @abstractmethod
+    def make_way(self) -> None:
+        """Have the publications of this turn sent: the next command must not overtake them."""
+
+    @abstractmethod
     def resend(self, command: bytes, done: Done) -> None:
         """Send a command that got NOSCRIPT again, after the scripts and before all later commands."""
 
@@ -146,15 +156,18 @@ class RedisPlace(ABC):
             else:
                 done(reply)
 
+        self.make_way()
         self.send(command, check)
 
     def tell(self, *arguments: Argument, done: Done = ignore) -> None:
         """Send one command; by default, the reply is ignored."""
+        self.make_way()
         self.send(pack(*arguments), done)
 
     def call(self, *arguments: Argument) -> asyncio.Future[Any]:
         """Send one command; the future gets its reply, or the error."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.make_way()
         self.send(pack(*arguments), partial(self._resolve, future, False))
         return future
 

@@ -5,22 +5,32 @@ all commands of a room have in common are packed once.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from relay.backend.headroom import Level
 from relay.backend.redis.connection import pack
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.scripts import PUBLISH, milliseconds, sharded
+from relay.backend.redis.scripts import PUBLISH, PUBLISH_TOGETHER, milliseconds, sharded
 from relay.backend.settings import RoomSettings
 from relay.limits import Clock
 from relay.model.commands import Identity
 from relay.model.envelope import MembershipVersion, MessageId, splice
+from relay.model.envelope_head import MAX_ADDRESSEES
 from relay.model.publication import Publication
 
 _COMMAND = b"*%d\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b"
 """A command in RESP: the number of its parts, then the parts; some have their length already."""
+
+_TOGETHER = b"*%d\r\n%b$%d\r\n%d\r\n%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b%b"
+"""The same for several messages."""
+
+_TEXT = b'%b %b\n%b \n%b,"from":"%b","id":"'
+"""The published text, but for the id after the first space, and the one at the end."""
+
+_SHARED_BYTES = 4096
+"""Bytes of each message of a call with several: 64 KB in all, as in a call with one large message."""
 
 _PARTS = 15
 """Parts of a command without addressees: EVALSHA, hash, number of keys, 4 keys, and 8 arguments."""
@@ -95,7 +105,9 @@ class PublishCommands:
         *,
         clustered: bool = False,
     ) -> None:
-        self._sha = (sharded(PUBLISH) if clustered else PUBLISH).sha
+        self._sha = (sharded(PUBLISH) if clustered else PUBLISH).sha.encode("ascii")
+        together = sharded(PUBLISH_TOGETHER) if clustered else PUBLISH_TOGETHER
+        self._sha_together = together.sha.encode("ascii")
         self._keys = keys
         self._clock = clock
         self._on_unstored = on_unstored
@@ -154,13 +166,7 @@ class PublishCommands:
         to, key, identity = command.to, command.key, command.identity
         if identity is not None:
             key = identity.key
-        # The space says that the nesting of the envelope was checked; see `decode`.
-        text = b"%b %b\n%b \n%b" % (
-            publication.sender.encode("ascii"),
-            ",".join(to).encode("ascii"),
-            _json.encode(command.channel),
-            splice(command.envelope, publication.sender),
-        )
+        text = _text(publication)
         # A server may publish to a room in which this worker has no members, and which was not added.
         template = self._templates.get(publication.room) or self._template(publication.room)
         size = len(text)
@@ -197,6 +203,43 @@ class PublishCommands:
             _packed_parts(*to) if to else b"",
         )  # fmt: skip
 
+    def write_together(self, publications: Sequence[Publication]) -> bytes:
+        """Return the command for several publications that may share a call (see `shares`), in their order.
+
+        Returns "" if one of them is too long for that, or if they have too many addressees.
+        """
+        # One loop, as each comprehension would cost as much as a tenth of a message.
+        packed, generations, longest, peers = list[bytes](), b"", 0, list[str]()
+        for one in publications:
+            text, to = _text(one), one.command.to
+            size = len(text)
+            packed += (b"$%d\r\n" % size, text, b"\r\n")
+            generations = b"%b%d " % (generations, one.generation)
+            longest = max(longest, size)
+            if to:
+                peers += to
+        if longest > self._large or longest > _SHARED_BYTES or len(peers) > MAX_ADDRESSEES:
+            return b""
+        # The worker has seen the last id by now, and so those of the others.
+        last, number = publications[-1], len(publications)
+        seen, stored = last.seen, last.command.stored
+        template = self._templates.get(last.room) or self._template(last.room)
+        history = self._history
+        if not stored or not template.stored:
+            history = self._unstored
+            if template.stored:
+                for _ in publications:
+                    self._on_unstored()
+        elif (now := self._clock()) >= template.renew_at:
+            history = self._renewed(template, now, seen, large=False)
+        seq, limits = b"%d" % seen.seq, self._limits if stored else self._unstored_limits
+        rest = b"%d %b %b" % (seen.epoch, limits, _NO_KEYS)
+        return _TOGETHER % (
+            _PARTS + 1 + number + len(peers), template.head.replace(self._sha, self._sha_together, 1),
+            1 if number < 10 else 2, number, template.packed_version(last.version), len(seq), seq, history,
+            len(rest), rest, len(generations), generations, b"".join(packed), _packed_parts(*peers) if peers else b"",
+        )  # fmt: skip
+
     def _template(self, room: str) -> _Template:
         return _Template(self._head(room), stored=room not in self._unrecorded)
 
@@ -218,6 +261,33 @@ class PublishCommands:
         # Packed as a command of its own, less the first line, which has the number of its parts.
         packed = pack("EVALSHA", self._sha, len(keys), *keys, self._keys.channel(room))
         return packed[packed.index(b"\n") + 1 :]
+
+
+def shares(publication: Publication) -> bool:
+    """Whether a publication may share a call with others of its room, if it is not too long.
+
+    It can take the fast path: that knows no keys, and compares ids of one epoch only. Those of one call have the same
+    membership version, and all of them are to be stored, or none.
+    """
+    command, version = publication.command, publication.version
+    identity = command.identity
+    return (
+        version.number > 0
+        and version.epoch == publication.seen.epoch
+        and not (command.key if identity is None else identity.key)
+        and not command.after
+    )
+
+
+def _text(publication: Publication) -> bytes:
+    """Return the text that Redis publishes, but for the id after the first space, and the one at the end."""
+    command, sender = publication.command, publication.sender.encode("ascii")
+    to, envelope = ",".join(command.to).encode("ascii"), command.envelope
+    # The space says that the nesting of the envelope was checked; see `decode`.
+    if envelope.endswith(b'"}'):
+        # As `splice`, and without a copy in between.
+        return _TEXT % (sender, to, _json.encode(command.channel), envelope[:-1], sender)
+    return b"%b %b\n%b \n%b" % (sender, to, _json.encode(command.channel), splice(envelope, publication.sender))
 
 
 def _packed_keys(key: str, after: str, identity: Identity | None) -> bytes:

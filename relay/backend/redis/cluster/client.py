@@ -89,6 +89,8 @@ class ClusterClient:
         self.errors = ErrorReplies(on_error)
         self.headroom = headroom
         self.timeout = timeout
+        self.on_command: Callable[[], object] = lambda: None
+        """Called before each command but those of publications."""
         self._make_node = make_node
         self._on_given_up = on_given_up
         self._on_failover = on_failover
@@ -170,6 +172,11 @@ class ClusterClient:
         return sum(last - first + 1 for first, last, _ in self.topology.ranges())
 
     # Commands.
+
+    def flush(self) -> None:
+        """Write all commands that were sent in this turn of the event loop now."""
+        for node in self.nodes.values():
+            node.client.flush()
 
     def tell(self, *arguments: Argument, done: Done = ignore) -> None:
         """Send one command to the node that has the key."""

@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -33,6 +34,7 @@ class Router(Protocol):
     headroom: Headroom
     timeout: float
     awake: AwakeTime
+    on_command: Callable[[], object]
 
     def client_of(self, slot: int) -> RedisClient | None:
         """Return the client of the node that has a slot, as far as is known."""
@@ -154,6 +156,10 @@ class Slot(RedisPlace):
         else:
             self._unanswered += 1
             self._client.send(command, partial(self._replied, self._client, command, done))
+
+    def make_way(self) -> None:
+        """Have the publications of this turn sent ahead of the next command."""
+        self._router.on_command()
 
     def resend(self, command: bytes, done: Done) -> None:
         """Send a command that got NOSCRIPT again, after the scripts."""

@@ -1,5 +1,5 @@
 -- Publish a message: the fast path, for a member whose membership version is the room's, and a message without keys, all of
--- whose addressees are in the room. Everything else falls through to shared.lua and publish.lua, which are parts of the same
+-- whose addressees are in the room. Everything else falls through to shared.lua and publish_slow.lua, which are parts of the same
 -- script; this part stands ahead of them because making their functions takes time.
 -- Cost: O(bytes of the message), and O(addressees), of which there are at most 100. The history drops its oldest entries, each
 -- once: O(entries of a node of the stream), and for a large message O(entries of the history), up to 500 large ones at a time.

@@ -4,7 +4,18 @@ from importlib.resources import files
 
 import pytest
 
-from relay.backend.redis.scripts import ALL, FLEET_KEY, HEARTBEAT, PUBLISH, RUN, TURN_OVER, WAIT, WAIT_OVER, Script
+from relay.backend.redis.scripts import (
+    ALL,
+    FLEET_KEY,
+    HEARTBEAT,
+    PUBLISH,
+    PUBLISH_TOGETHER,
+    RUN,
+    TURN_OVER,
+    WAIT,
+    WAIT_OVER,
+    Script,
+)
 
 FOLDER = files("relay.backend.redis") / "lua"
 OWN_PART = {script.name: (FOLDER / f"{script.name}.lua").read_text() for script in ALL}
@@ -15,6 +26,8 @@ def test_every_file_is_a_part_of_a_script() -> None:
         *(f"{script.name}.lua" for script in ALL),
         "shared.lua",
         "publish_fast.lua",
+        "publish_together_fast.lua",
+        "publish_slow.lua",
         "places.lua",
         "attempts.lua",
         "outbox.lua",
@@ -24,8 +37,9 @@ def test_every_file_is_a_part_of_a_script() -> None:
 
 
 def test_the_fast_path_comes_before_the_functions_that_it_does_not_need() -> None:
-    parts = [(FOLDER / f"{name}.lua").read_text() for name in ("publish_fast", "shared", "publish")]
-    assert PUBLISH.source == "".join(parts)
+    for script in (PUBLISH, PUBLISH_TOGETHER):
+        parts = [f"{script.name}_fast", "shared", "publish_slow", script.name]
+        assert script.source == "".join((FOLDER / f"{name}.lua").read_text() for name in parts)
 
 
 @pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
@@ -35,7 +49,8 @@ def test_a_script_is_known_by_its_hash(script: Script) -> None:
 
 @pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
 def test_a_script_states_its_cost_its_keys_and_its_result(script: Script) -> None:
-    head = (FOLDER / "publish_fast.lua").read_text() if script is PUBLISH else OWN_PART[script.name]
+    fast = FOLDER / f"{script.name}_fast.lua"
+    head = fast.read_text() if script in (PUBLISH, PUBLISH_TOGETHER) else OWN_PART[script.name]
     comment = "".join(re.findall("^--.*$", head, flags=re.M))
     assert re.search(r"Cost: O\(", comment)
     assert "KEYS: " in comment
@@ -44,7 +59,7 @@ def test_a_script_states_its_cost_its_keys_and_its_result(script: Script) -> Non
 
 def test_only_scripts_about_members_and_rules_touch_the_options() -> None:
     # The fifth key of publishing is the list of large messages.
-    touching = {script.name for script in ALL if script is not PUBLISH and "KEYS[5]" in script.source}
+    touching = {script.name for script in ALL if "publish" not in script.name and "KEYS[5]" in script.source}
     assert touching == {"join", "announce", "change", "leave", "govern", "kick", "close", "move"}
 
 
@@ -60,6 +75,9 @@ def test_only_the_lines_that_save_an_epoch_and_a_counter_write_to_the_meta_key()
     assert writes == {
         "local seq = call('HINCRBY', KEYS[1], ARGV[3], 1)",
         "call('HINCRBY', KEYS[1], ARGV[3], -1)",
+        "local before = call('HINCRBY', KEYS[1], ARGV[3], number) - number",
+        "call('HINCRBY', KEYS[1], ARGV[3], sent - number)",
+        "call('HINCRBY', KEYS[1], ARGV[3], -number)",
         "call('HDEL', KEYS[1], ARGV[3])",
         "if state.counter and state.counter ~= counter then call('HDEL', KEYS[1], state.counter) end",
         "call('HSET', KEYS[1], 'e', state.epoch_text, counter, sequence(state.seq))",
