@@ -264,10 +264,12 @@ class LocalRoom:
         # Events arrive in order: no replayed event can follow any more.
         if self.replayed_to is not BEFORE_ALL:
             self.expect_no_duplicates()
-        if self.last in (BEFORE_ALL, (event.id.epoch, event.id.seq - 1)):
+        epoch, seq = event.id
+        last = self.last
+        if (last[1] == seq - 1 and last[0] == epoch) or last == BEFORE_ALL:
             return True
         # The first welcome here tells which of two epochs is the room's; until then, none of them has a hole.
-        return event.id.epoch != self.last.epoch and self.is_unheard()
+        return epoch != last.epoch and self.is_unheard()
 
     def is_unheard(self, welcoming: Listener | None = None) -> bool:
         """Whether events arrived for listeners none of which has been welcomed yet, but for one that is right now."""

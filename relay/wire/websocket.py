@@ -168,15 +168,16 @@ class WebSocketProtocol(FrameReading):
             self._end()
 
     def _deliver_text(self, data: bytes) -> None:
-        # Decoded only to check it (RFC 6455, 8.1); the session works on the bytes.
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            parser = self._get_parser()
-            parser.fail(NOT_UTF8.code)
-            self._fail(parser)
-        else:
-            self._deliver(Frame(data))
+        # Decoded only to check it (RFC 6455, 8.1); the session works on the bytes. Most messages are ASCII.
+        if not data.isascii():
+            try:
+                data.decode()
+            except UnicodeDecodeError:
+                parser = self._get_parser()
+                parser.fail(NOT_UTF8.code)
+                self._fail(parser)
+                return
+        self._deliver(Frame(data))
 
     def _deliver(self, frame: Frame) -> None:
         if self._receiver is None or self._reported:
