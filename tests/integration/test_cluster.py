@@ -64,6 +64,26 @@ async def talk(client: Client, other: Client, text: str) -> None:
     assert await other.until(lambda event: event.get("message") == text, 60)
 
 
+async def test_a_node_that_stood_still_executes_nothing_that_its_worker_has_given_up(
+    start: MakeRelay, enter: MakeClient, cluster: Cluster
+) -> None:
+    relays = [await start(redis_url=cluster.url, **SETTINGS | {"publish_timeout": 1}) for _ in range(2)]
+    room = room_at(0)
+    ann, ben = await pair(enter, relays, room)
+    await talk(ann, ben, "before")
+    node = cluster.owner(slot_of_tag(room))
+    node.signal(signal.SIGSTOP)
+    try:
+        answer = await ann.ask({"type": "publish", "envelope": {"message": "during"}})
+        assert answer["code"] == "outcome_unknown"
+    finally:
+        node.signal(signal.SIGCONT)
+    await said(ann, "after")
+    heard = await ben.until(lambda event: event.get("message") == "after", 60)
+    assert "during" not in [event.get("message") for event in heard]
+
+
+
 async def numbered(client: Client, other: Client, stop: asyncio.Event) -> list[int]:
     """Send numbers until told to stop; return those that the other one has heard, after the last one arrived."""
     heard, last = list[int](), -1

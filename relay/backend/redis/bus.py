@@ -92,7 +92,9 @@ class RedisBus:
         self._clock = clock
         self._history = rooms.history
         self._state_ttl = milliseconds(rooms.state_ttl)
-        self._commands = PublishCommands(keys, rooms, clock, metrics.unstored.inc, clustered=client.clustered)
+        self._commands = PublishCommands(
+            keys, rooms, clock, metrics.unstored.inc, clustered=client.clustered, fenced=client.fenced
+        )
         client.headroom.watch(self._commands.set_level)
         self._calls = PublishCalls(self._commands, client)
         self._rooms: dict[bytes, str] = {}

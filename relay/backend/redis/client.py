@@ -14,11 +14,12 @@ from relay.awake import AwakeTime
 from relay.backend.headroom import Headroom
 from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.connection import Dialer, Done, Pending, RedisConnection, call, pack, refused
+from relay.backend.redis.fence import Fence, Fenced
 from relay.backend.redis.place import RedisPlace, ignore
 from relay.backend.redis.reconnect import Reconnector
 from relay.backend.redis.replies import ErrorReplies, RedisUnreachable, serves_nobody
 from relay.backend.redis.run import RedisRun
-from relay.backend.redis.scripts import ALL, sharded
+from relay.backend.redis.scripts import ALL, sharded, with_fence
 from relay.backend.redis.sentinel import Address
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
 from relay.tasks import KeptLoop
@@ -61,6 +62,7 @@ class RedisClient(RedisPlace):
         self._awake = awake or AwakeTime()
         self._headroom = headroom or Headroom()
         self.clustered = clustered
+        self.fenced = clustered or dialer.has_sentinels
         self._on_lost = on_lost
         self._dialer = dialer
         self._timeout = timeout
@@ -73,7 +75,8 @@ class RedisClient(RedisPlace):
         self._run = run
         # Commands that wait for a connection, each with the time at which its caller is given an error.
         self._waiting: deque[tuple[float, bytes, Done]] = deque()
-        self._scripts = [sharded(script) if clustered else script for script in ALL]
+        scripts = [sharded(script) if clustered else script for script in ALL]
+        self._scripts = [with_fence(script) for script in scripts] if self.fenced else scripts
         self._connection: RedisConnection | None = None
         self._pending = Pending()
         # Commands that got NOSCRIPT, to be sent again once the scripts are loaded; None if no loading is under way.
@@ -92,6 +95,7 @@ class RedisClient(RedisPlace):
         self._awake.open()
         # Not the time of the event loop, which stands still within one turn.
         self._clock = RedisClock(time.monotonic, self._timeout)
+        self._fence = Fence(self._clock, self._timeout)
         self._kept = KeptLoop(self._reconnector.run, "redis commands")
 
     async def __aexit__(
@@ -169,7 +173,7 @@ class RedisClient(RedisPlace):
         """Send one packed command; `done` is called once, with the reply or an error, perhaps before this returns."""
         deadline = self._awake.now + self._timeout
         if self._connection is not None and self._resending is None:
-            self._connection.send(command)
+            self._write(self._connection, command)
             self._pending.add(deadline, done)
         elif len(self._waiting) < self._max_waiting and self._waiting_bytes < _MAX_WAITING_BYTES:
             # Also while scripts are loaded again: a command that was sent now would overtake those that got NOSCRIPT,
@@ -183,6 +187,11 @@ class RedisClient(RedisPlace):
         if self._timer is None:
             self._timer = self._awake.call_at(deadline, self._check_deadlines)
 
+    def _write(self, connection: RedisConnection, command: bytes) -> None:
+        connection.send(command)
+        if type(command) is Fenced:
+            connection.send(self._fence.part(self._pending, self._awake.now))
+
     def flush(self) -> None:
         """Write all that was sent in this turn of the event loop now."""
         if self._connection is not None:
@@ -192,15 +201,25 @@ class RedisClient(RedisPlace):
         """Have the publications of this turn sent ahead of the next command."""
         self.on_command()
 
-    def resend(self, command: bytes, done: Done) -> None:
-        """Send a command that got NOSCRIPT again, after the scripts and before all later commands."""
+    def resend(self, command: bytes, done: Done, *, late: bool = False) -> None:
+        """Send a command that got NOSCRIPT again, after the scripts and before all later commands.
+
+        One that came too `late` for its fence is sent again once the time of Redis is known anew.
+        """
         if self._connection is None:
             self.send(command, done)
             return
         if self._resending is None:
-            log.warning("Redis does not have the relay's scripts any more (SCRIPT FLUSH?); loading them again")
             self._resending = deque()
             deadline = self._awake.now + self._timeout
+            if late:
+                log.warning("Redis has taken messages later than this worker waits for them (was a clock set?); "
+                            "asking for its time, and sending them again")  # fmt: skip
+                self._connection.send(pack("TIME"))
+                self._pending.add(deadline, partial(self._timed, self.clock.time))
+                self._resending.append((command, done))
+                return
+            log.warning("Redis does not have the relay's scripts any more (SCRIPT FLUSH?); loading them again")
             for script in self._scripts:
                 self._connection.send(pack("SCRIPT", "LOAD", script.source))
                 self._pending.add(deadline, self._loaded if script is self._scripts[-1] else ignore)
@@ -247,6 +266,7 @@ class RedisClient(RedisPlace):
                 raise RedisUnreachable(text, text) from None
             raise
         self._connection, self._pending = connection, pending
+        self._fence.renew()
         self._reconnector.confirmed()
         self._send_waiting(connection, pending)
 
@@ -287,8 +307,13 @@ class RedisClient(RedisPlace):
         waiting, self._waiting, self._waiting_bytes = self._waiting, deque(), 0
         deadline = self._awake.now + self._timeout
         for _, command, done in waiting:
-            connection.send(command)
+            self._write(connection, command)
             pending.add(deadline, done)
+
+    def _timed(self, asked: float, reply: Any) -> None:
+        self._bound_clock(reply, asked)
+        self._fence.renew()
+        self._loaded(reply)
 
     def _loaded(self, _: Any) -> None:
         """Send the commands that got NOSCRIPT again, now that the scripts are loaded.

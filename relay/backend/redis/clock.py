@@ -51,7 +51,11 @@ class RedisClock:
 
         A worker that stands still waits longer.
         """
-        return 0 if self._offset is None else round(self._offset + (self._clock() + self._timeout) * 1000)
+        return self.in_future(self._timeout)
+
+    def in_future(self, seconds: float) -> int:
+        """Return the time in so many seconds by Redis's clock (ms); 0 if that clock is not known."""
+        return 0 if self._offset is None else round(self._offset + (self._clock() + seconds) * 1000)
 
     def bound(self, now: int, asked: float) -> None:
         """Note that Redis's clock was at `now` (microseconds) between `asked` and this moment on the worker's clock.

@@ -27,6 +27,8 @@ class Redis(Protocol):
 
     clustered: bool
     """Whether Redis is a cluster: then scripts publish on sharded Redis channels."""
+    fenced: bool
+    """Whether another Redis may take the part of this one: then publications have a fence."""
     on_command: Callable[[], object]
     """Called before each command but those of publications, which may wait for company until their turn ends."""
 
@@ -114,8 +116,11 @@ class RedisPlace(ABC):
         """Have the publications of this turn sent: the next command must not overtake them."""
 
     @abstractmethod
-    def resend(self, command: bytes, done: Done) -> None:
-        """Send a command that got NOSCRIPT again, after the scripts and before all later commands."""
+    def resend(self, command: bytes, done: Done, *, late: bool = False) -> None:
+        """Send a command that got NOSCRIPT again, after the scripts and before all later commands.
+
+        One that came too `late` for its fence is sent again once the time of Redis is known anew.
+        """
 
     @property
     @abstractmethod

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from relay.backend.bus import Published, no_such_peer
 from relay.backend.redis.connection import call
+from relay.backend.redis.fence import NO_FENCE
 from relay.backend.redis.place import Redis
 from relay.backend.redis.publishing import PublishCommands, shares
 from relay.backend.redis.replies import is_noscript
@@ -19,6 +20,9 @@ log = logging.getLogger("relay.backend.redis")
 
 _MOST: Final = 16
 """Messages of one call. Redis serves nobody else meanwhile: for about as long as it takes for one client to join."""
+
+_LATE: Final = [b"late"]
+"""The reply to a call that Redis has taken too late; see fence.lua."""
 
 _Entry = tuple[Publication, Published]
 """A publication, and the callback that takes its outcome."""
@@ -76,22 +80,25 @@ class PublishCalls:
         # `type` and not `isinstance`, which is slower; the fast path replies with nothing but the id.
         if type(reply) is bytes:
             done(Receipt(reply))
-        elif is_noscript(reply):
+        elif reply == _LATE or is_noscript(reply):
             # Written again and not kept: that would cost memory for each message, and this happens hardly ever.
-            command = self._commands.write(publication)
-            self._at(publication.room).resend(command, lambda reply: done(self._outcome(reply)))
+            late = reply == _LATE
+            command = _again(self._commands.write(publication), late=late)
+            self._at(publication.room).resend(command, lambda reply: done(self._outcome(reply)), late=late)
         else:
             done(self._outcome(reply))
 
     def _published_together(self, entries: list[_Entry], reply: Any) -> None:
-        if is_noscript(reply):
+        late = reply == _LATE
+        if late or is_noscript(reply):
             place = self._at(entries[0][0].room)
             if command := self._commands.write_together([entry[0] for entry in entries]):
-                place.resend(command, partial(self._resolve, entries))
+                place.resend(_again(command, late=late), partial(self._resolve, entries), late=late)
                 return
             # The memory of Redis has become full meanwhile.
             for publication, done in entries:
-                place.resend(self._commands.write(publication), partial(self._resolve, [(publication, done)]))
+                command = _again(self._commands.write(publication), late=late)
+                place.resend(command, partial(self._resolve, [(publication, done)]), late=late)
         else:
             self._resolve(entries, reply)
 
@@ -131,6 +138,11 @@ class PublishCalls:
                 return NotMember()
             case _:
                 return self._client.script_error(reply)
+
+
+def _again(command: bytes, *, late: bool) -> bytes:
+    # A worker that gets an answer has not given up: this one needs no fence, and cannot be late once more.
+    return b"%b%b" % (command, NO_FENCE) if late else command
 
 
 def _grouped(entries: Sequence[_Entry]) -> list[list[_Entry]]:

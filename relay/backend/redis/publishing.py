@@ -11,8 +11,9 @@ import msgspec
 
 from relay.backend.headroom import Level
 from relay.backend.redis.connection import pack
+from relay.backend.redis.fence import Fenced
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.scripts import PUBLISH, PUBLISH_TOGETHER, milliseconds, sharded
+from relay.backend.redis.scripts import PUBLISH, PUBLISH_TOGETHER, Script, milliseconds, sharded, with_fence
 from relay.backend.settings import RoomSettings
 from relay.limits import Clock
 from relay.model.commands import Identity
@@ -104,10 +105,13 @@ class PublishCommands:
         on_unstored: Callable[[], object] = lambda: None,
         *,
         clustered: bool = False,
+        fenced: bool = False,
     ) -> None:
-        self._sha = (sharded(PUBLISH) if clustered else PUBLISH).sha.encode("ascii")
-        together = sharded(PUBLISH_TOGETHER) if clustered else PUBLISH_TOGETHER
-        self._sha_together = together.sha.encode("ascii")
+        self._fenced = int(fenced)
+        self._sha, self._sha_together = (
+            _variant(script, clustered=clustered, fenced=fenced).sha.encode("ascii")
+            for script in (PUBLISH, PUBLISH_TOGETHER)
+        )
         self._keys = keys
         self._clock = clock
         self._on_unstored = on_unstored
@@ -160,7 +164,7 @@ class PublishCommands:
         return room not in self._unrecorded
 
     def write(self, publication: Publication) -> bytes:
-        """Return the command for a publication."""
+        """Return the command for a publication; where publications have a fence, it is a `Fenced` one."""
         command, seen, version = publication.command, publication.seen, publication.version
         # As `Publication.key`, without the call.
         to, key, identity = command.to, command.key, command.identity
@@ -184,7 +188,7 @@ class PublishCommands:
         if publication.proof:
             # In front of the generation, 0. Such a publication has no membership version, and so takes the slow path.
             rest = b"=%b/%b" % (publication.proof.encode("ascii"), rest)
-        parts, head = _PARTS + len(to), template.head
+        parts, head = _PARTS + len(to) + self._fenced, template.head
         if not stored or not template.stored or (large and self._level):
             if template.stored:
                 self._on_unstored()
@@ -198,10 +202,11 @@ class PublishCommands:
                 history = self._history_bytes
             if large:
                 parts, head = parts + 1, self._head(publication.room, large=True)
-        return _COMMAND % (
+        written = _COMMAND % (
             parts, head, size, text, packed_version, len(seq), seq, history, len(rest), rest,
             _packed_parts(*to) if to else b"",
         )  # fmt: skip
+        return Fenced(written) if self._fenced else written
 
     def write_together(self, publications: Sequence[Publication]) -> bytes:
         """Return the command for several publications that may share a call (see `shares`), in their order.
@@ -234,11 +239,12 @@ class PublishCommands:
             history = self._renewed(template, now, seen, large=False)
         seq, limits = b"%d" % seen.seq, self._limits if stored else self._unstored_limits
         rest = b"%d %b %b" % (seen.epoch, limits, _NO_KEYS)
-        return _TOGETHER % (
-            _PARTS + 1 + number + len(peers), template.head.replace(self._sha, self._sha_together, 1),
+        written = _TOGETHER % (
+            _PARTS + 1 + number + len(peers) + self._fenced, template.head.replace(self._sha, self._sha_together, 1),
             1 if number < 10 else 2, number, template.packed_version(last.version), len(seq), seq, history,
             len(rest), rest, len(generations), generations, b"".join(packed), _packed_parts(*peers) if peers else b"",
         )  # fmt: skip
+        return Fenced(written) if self._fenced else written
 
     def _template(self, room: str) -> _Template:
         return _Template(self._head(room), stored=room not in self._unrecorded)
@@ -261,6 +267,11 @@ class PublishCommands:
         # Packed as a command of its own, less the first line, which has the number of its parts.
         packed = pack("EVALSHA", self._sha, len(keys), *keys, self._keys.channel(room))
         return packed[packed.index(b"\n") + 1 :]
+
+
+def _variant(script: Script, *, clustered: bool, fenced: bool) -> Script:
+    script = sharded(script) if clustered else script
+    return with_fence(script) if fenced else script
 
 
 def shares(publication: Publication) -> bool:

@@ -111,6 +111,19 @@ def sharded(script: Script) -> Script:
     return _ON_CLUSTER[script.sha]
 
 
+_FENCE: Final = _read("fence")
+
+_FENCED: Final = {
+    script.sha: _of(script.name, _FENCE + script.source)
+    for script in (PUBLISH, PUBLISH_TOGETHER, sharded(PUBLISH), sharded(PUBLISH_TOGETHER))
+}
+
+
+def with_fence(script: Script) -> Script:
+    """Return the script for a Redis whose part another one may take: those that publish have a fence."""
+    return _FENCED.get(script.sha, script)
+
+
 def milliseconds(seconds: float) -> int:
     """Return a time as the scripts take it, and the commands of Redis that set a time to live."""
     return round(seconds * 1000)

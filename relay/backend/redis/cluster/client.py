@@ -69,6 +69,7 @@ class ClusterClient:
     """
 
     clustered = True
+    fenced = True
 
     def __init__(
         self,

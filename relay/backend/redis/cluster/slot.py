@@ -161,15 +161,15 @@ class Slot(RedisPlace):
         """Have the publications of this turn sent ahead of the next command."""
         self._router.on_command()
 
-    def resend(self, command: bytes, done: Done) -> None:
-        """Send a command that got NOSCRIPT again, after the scripts."""
+    def resend(self, command: bytes, done: Done, *, late: bool = False) -> None:
+        """Send a command that got NOSCRIPT again, after the scripts, or one that was `late`, after the node's time."""
         if self._pause is not None or self._client is None:
             pause = self._paused()
             self._hold(pause.returned, command, done)
             self._try_soon(pause)
         else:
             self._unanswered += 1
-            self._client.resend(command, partial(self._replied, self._client, command, done))
+            self._client.resend(command, partial(self._replied, self._client, command, done), late=late)
 
     def move_to(self, client: RedisClient | None) -> None:
         """Go on at another node, once the present one has answered all that was sent to it."""

@@ -1,11 +1,13 @@
 import asyncio
 import contextlib
 import logging
+from typing import Any
 
 import pytest
 
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer, pack
+from relay.backend.redis.fence import Fenced
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.run import RedisRun
 from relay.backend.redis.scripts import ALL, PUBLISH
@@ -235,6 +237,67 @@ async def test_no_command_overtakes_those_that_wait_for_the_scripts(server: Scri
                 await asyncio.sleep(0.005)
     sent = [command[-1] for command in server.commands[before:] if command[0] == b"EVALSHA"]
     assert sent == [b"1", b"2", b"1", b"2", b"3"]
+
+
+def told_time(seconds: int) -> bytes:
+    return b"*2\r\n$%d\r\n%d\r\n$1\r\n0\r\n" % (len(str(seconds)), seconds)
+
+
+def publication(number: int) -> Fenced:
+    """A command with a part less than it says."""
+    return Fenced(b"*3\r\n$7\r\nPUBLISH\r\n$1\r\n%d\r\n" % number)
+
+
+async def test_a_fence_is_the_time_at_which_the_connection_is_given_up(server: ScriptedRedis) -> None:
+    def answer(command: list[bytes]) -> bytes | None:
+        known = {b"TIME": told_time(2_000_000_000), b"PUBLISH": None}
+        return known.get(command[0], b"+OK\r\n")
+
+    server.answer = answer
+    replies: list[Any] = []
+    async with client_of(server, timeout=5, clustered=True) as client:
+        await client.call("PING")
+        client.send(publication(1), replies.append)
+        await eventually(lambda: server.commands[-1][:2] == [b"PUBLISH", b"1"])
+        first = int(server.commands[-1][2])
+        assert 2_000_000_004_000 < first <= 2_000_000_005_000
+        await asyncio.sleep(0.2)
+        # The first one is unanswered.
+        client.send(publication(2), replies.append)
+        await eventually(lambda: server.commands[-1][:2] == [b"PUBLISH", b"2"])
+        assert abs(int(server.commands[-1][2]) - first) < 100
+        server.clients[0].write(b"+1\r\n+2\r\n")
+        await eventually(lambda: len(replies) == 2)
+        client.send(publication(3), replies.append)
+        await eventually(lambda: server.commands[-1][:2] == [b"PUBLISH", b"3"])
+        assert int(server.commands[-1][2]) > first + 100, "the fence moves on with the replies"
+
+
+async def test_without_the_time_of_redis_there_is_no_fence(server: ScriptedRedis) -> None:
+    async with client_of(server, clustered=True) as client:
+        await client.call("PING")
+        client.send(publication(1), lambda reply: None)
+        await eventually(lambda: server.commands[-1] == [b"PUBLISH", b"1", b"0" * 13])
+
+
+async def test_a_late_command_is_sent_again_after_the_time_and_not_overtaken(
+    server: ScriptedRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    done: list[Any] = []
+    async with client_of(server, timeout=5, clustered=True) as client:
+        await client.call("PING")
+        before = len(server.commands)
+        server.answer = lambda command: None
+        client.resend(pack("PUBLISH", 1), done.append, late=True)
+        client.send(publication(2), done.append)
+        await until_sent(server, before + 1)
+        server.answer = lambda command: b"+%b\r\n" % command[1]
+        server.clients[0].write(told_time(2_100_000_000))
+        await eventually(lambda: done == [b"1", b"2"])
+    sent = server.commands[before:]
+    assert [command[:2] for command in sent] == [[b"TIME"], [b"PUBLISH", b"1"], [b"PUBLISH", b"2"]]
+    assert int(sent[2][2]) > 2_100_000_000_000
+    assert "was a clock set?" in caplog.text
 
 
 async def until_sent(server: ScriptedRedis, count: int) -> None:

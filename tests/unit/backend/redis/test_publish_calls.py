@@ -4,6 +4,7 @@ from typing import Any
 import hiredis
 import pytest
 
+from relay.backend.redis.fence import Fenced
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.publish_calls import PublishCalls
 from relay.backend.redis.publishing import PublishCommands
@@ -23,19 +24,21 @@ class FakeRedis:
     """Records what is sent; a test answers."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[list[bytes], Any]] = []
-        self.resent: list[tuple[list[bytes], Any]] = []
+        self.sent: list[tuple[Any, Any]] = []
+        self.resent: list[tuple[Any, Any]] = []
         self.flushes = 0
+        self.late = False
         self.on_command: Any = None
 
     def at_room(self, room: str) -> "FakeRedis":
         return self
 
     def send(self, command: bytes, done: Any) -> None:
-        self.sent.append((parsed(command), done))
+        self.sent.append((command if isinstance(command, Fenced) else parsed(command), done))
 
-    def resend(self, command: bytes, done: Any) -> None:
-        self.resent.append((parsed(command), done))
+    def resend(self, command: bytes, done: Any, *, late: bool = False) -> None:
+        self.resent.append((command if late else parsed(command), done))
+        self.late = late
 
     def flush(self) -> None:
         self.flushes += 1
@@ -60,10 +63,10 @@ def bodies(command: list[bytes]) -> list[bytes]:
 class World:
     """Calls over a fake Redis, and the outcomes by the envelope's text."""
 
-    def __init__(self, **history: Any) -> None:
+    def __init__(self, *, fenced: bool = False, **history: Any) -> None:
         self.redis = FakeRedis()
         self.writer = PublishCommands(
-            Keys("relay"), RoomSettings(history=HistorySettings(**history)), lambda: 0.0, self.unstored
+            Keys("relay"), RoomSettings(history=HistorySettings(**history)), lambda: 0.0, self.unstored, fenced=fenced
         )
         self.calls = PublishCalls(self.writer, self.redis)  # type: ignore[arg-type]
         self.outcomes: dict[bytes, Any] = {}
@@ -223,6 +226,23 @@ async def test_a_call_that_meets_a_redis_without_scripts_is_sent_again_whole() -
     assert bodies(command) == texts(3)
     done([b"7-9", b"7-10", b"7-11"])
     assert [outcome.id.seq for outcome in world.outcomes.values()] == [9, 10, 11]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+async def test_a_call_that_redis_took_too_late_is_sent_again_without_a_fence(number: int) -> None:
+    world = World(fenced=True)
+    for text in texts(number):
+        world.add(text)
+    await turn()
+    ((command, taken),) = world.redis.sent
+    assert isinstance(command, Fenced)
+    taken([b"late"])
+    ((again, done),) = world.redis.resent
+    assert world.redis.late
+    assert not isinstance(again, Fenced)
+    assert parsed(again)[-1] == b"0" * 13
+    done([b"7-9", b"7-10", b"7-11"] if number > 1 else b"7-9")
+    assert [outcome.id.seq for outcome in world.outcomes.values()] == [9, 10, 11][:number]
 
 
 async def test_a_message_that_cannot_be_written_fails_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -30,6 +30,7 @@ def test_every_file_is_a_part_of_a_script() -> None:
         "publish_slow.lua",
         "places.lua",
         "attempts.lua",
+        "fence.lua",
         "outbox.lua",
         "rules.lua",
         "tree.lua",

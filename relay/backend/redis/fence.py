@@ -1,0 +1,50 @@
+"""The fence of publications: a time after which Redis must not execute them any more.
+
+A master that stands still for so long that another one takes its part may go on, and then executes the commands that
+waited for it: its events would have the ids of other events. So each of these commands has the time at which the worker
+gives the connection up, by Redis's clock: what the worker takes for unanswered is not executed later.
+"""
+
+from typing import Final
+
+from relay.backend.redis.clock import RedisClock
+from relay.backend.redis.connection import Pending
+
+_RENEWAL: Final = 0.05
+"""Seconds for which a fence is used again."""
+
+
+class Fenced(bytes):
+    """A packed command whose last part is missing: the fence, which is added when the command is sent."""
+
+    __slots__ = ()
+
+
+NO_FENCE: Final = b"$13\r\n" + b"0" * 13 + b"\r\n"
+"""The last part of a command that Redis may execute at any time."""
+
+
+class Fence:
+    """Makes the last part of fenced commands. A reply is awaited for `timeout` seconds."""
+
+    def __init__(self, clock: RedisClock, timeout: float) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self._part = b""
+        self._until = 0.0
+
+    def part(self, pending: Pending, now: float) -> bytes:
+        """Return the fence of a command that is sent now, in RESP; `pending` has the commands that are unanswered.
+
+        It says 0 as long as Redis's clock is not known: then there is no fence.
+        """
+        if now >= self._until:
+            oldest = pending.deadline
+            left = self._timeout if oldest is None else min(self._timeout, max(0.0, oldest - now))
+            self._part = b"$13\r\n%013d\r\n" % self._clock.in_future(left)
+            self._until = now + _RENEWAL
+        return self._part
+
+    def renew(self) -> None:
+        """Make the next fence anew: the clock of Redis, or the connection, is another one."""
+        self._until = 0.0
