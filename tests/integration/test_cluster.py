@@ -83,7 +83,6 @@ async def test_a_node_that_stood_still_executes_nothing_that_its_worker_has_give
     assert "during" not in [event.get("message") for event in heard]
 
 
-
 async def numbered(client: Client, other: Client, stop: asyncio.Event) -> list[int]:
     """Send numbers until told to stop; return those that the other one has heard, after the last one arrived."""
     heard, last = list[int](), -1
