@@ -1,8 +1,8 @@
-"""The fence of publications: a time after which Redis must not execute them any more.
+"""The fence of calls that publish events: a time after which Redis must not execute them any more.
 
 A master that stands still for so long that another one takes its part may go on, and then executes the commands that
-waited for it: its events would have the ids of other events. So each of these commands has the time at which the worker
-gives the connection up, by Redis's clock: what the worker takes for unanswered is not executed later.
+waited for it: its events would have the ids of other events. So each of these calls has the time at which the worker
+gives the connection up, by Redis's clock: a call that the worker takes for unanswered is not executed later.
 """
 
 from typing import Final
@@ -22,6 +22,16 @@ class Fenced(bytes):
 
 NO_FENCE: Final = b"$13\r\n" + b"0" * 13 + b"\r\n"
 """The last part of a command that Redis may execute at any time."""
+
+
+GIVEN_UP: Final = [b"given up"]
+"""The reply to a call that Redis has taken too late; see fence.lua."""
+
+
+def fenced(command: bytes) -> Fenced:
+    """Return a whole packed command as one that ends with a fence."""
+    end = command.index(b"\r")
+    return Fenced(b"*%d%b" % (int(command[1:end]) + 1, command[end:]))
 
 
 class Fence:

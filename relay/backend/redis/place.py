@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from relay.backend.headroom import Headroom
 from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.connection import Argument, Done, pack
+from relay.backend.redis.fence import GIVEN_UP, NO_FENCE, fenced
 from relay.backend.redis.replies import ErrorReplies, is_noscript
-from relay.backend.redis.scripts import Script, sharded
+from relay.backend.redis.scripts import Script, has_fence, sharded, with_fence
 from relay.model.errors import RelayError
 
 
@@ -28,7 +29,7 @@ class Redis(Protocol):
     clustered: bool
     """Whether Redis is a cluster: then scripts publish on sharded Redis channels."""
     fenced: bool
-    """Whether another Redis may take the part of this one: then publications have a fence."""
+    """Whether another Redis may take the part of this one: then scripts that publish events have a fence."""
     on_command: Callable[[], object]
     """Called before each command but those of publications, which may wait for company until their turn ends."""
 
@@ -95,6 +96,8 @@ class RedisPlace(ABC):
 
     clustered: bool
     """Whether it is a part of a cluster: then scripts publish on sharded Redis channels."""
+    fenced: bool
+    """Whether another Redis may take the part of this one: then scripts that publish events have a fence."""
     errors: ErrorReplies
 
     @property
@@ -152,12 +155,19 @@ class RedisPlace(ABC):
 
     def send_script(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], done: Done) -> None:
         """Run a script, as `send` does; if Redis does not have it any more, it is loaded again."""
-        sha = sharded(script).sha if self.clustered else script.sha
-        command = pack("EVALSHA", sha, len(keys), *keys, *arguments)
+        variant = sharded(script) if self.clustered else script
+        is_fenced = self.fenced and has_fence(variant)
+        if is_fenced:
+            variant = with_fence(variant)
+        whole = pack("EVALSHA", variant.sha, len(keys), *keys, *arguments)
+        command = fenced(whole) if is_fenced else whole
 
         def check(reply: Any) -> None:
             if is_noscript(reply):
                 self.resend(command, done)
+            elif is_fenced and reply == GIVEN_UP:
+                # A worker that gets an answer has not given up.
+                self.resend(b"%b%b" % (command, NO_FENCE), done, late=True)
             else:
                 done(reply)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from relay.backend.bus import Published, no_such_peer
 from relay.backend.redis.connection import call
-from relay.backend.redis.fence import NO_FENCE
+from relay.backend.redis.fence import GIVEN_UP, NO_FENCE
 from relay.backend.redis.place import Redis
 from relay.backend.redis.publishing import PublishCommands, shares
 from relay.backend.redis.replies import is_noscript
@@ -20,9 +20,6 @@ log = logging.getLogger("relay.backend.redis")
 
 _MOST: Final = 16
 """Messages of one call. Redis serves nobody else meanwhile: for about as long as it takes for one client to join."""
-
-_LATE: Final = [b"late"]
-"""The reply to a call that Redis has taken too late; see fence.lua."""
 
 _Entry = tuple[Publication, Published]
 """A publication, and the callback that takes its outcome."""
@@ -80,16 +77,16 @@ class PublishCalls:
         # `type` and not `isinstance`, which is slower; the fast path replies with nothing but the id.
         if type(reply) is bytes:
             done(Receipt(reply))
-        elif reply == _LATE or is_noscript(reply):
+        elif reply == GIVEN_UP or is_noscript(reply):
             # Written again and not kept: that would cost memory for each message, and this happens hardly ever.
-            late = reply == _LATE
+            late = reply == GIVEN_UP
             command = _again(self._commands.write(publication), late=late)
             self._at(publication.room).resend(command, lambda reply: done(self._outcome(reply)), late=late)
         else:
             done(self._outcome(reply))
 
     def _published_together(self, entries: list[_Entry], reply: Any) -> None:
-        late = reply == _LATE
+        late = reply == GIVEN_UP
         if late or is_noscript(reply):
             place = self._at(entries[0][0].room)
             if command := self._commands.write_together([entry[0] for entry in entries]):

@@ -114,13 +114,20 @@ def sharded(script: Script) -> Script:
 _FENCE: Final = _read("fence")
 
 _FENCED: Final = {
-    script.sha: _of(script.name, _FENCE + script.source)
-    for script in (PUBLISH, PUBLISH_TOGETHER, sharded(PUBLISH), sharded(PUBLISH_TOGETHER))
+    one.sha: _of(one.name, _FENCE + one.source)
+    for script in ALL
+    for one in (script, sharded(script))
+    if "PUBLISH'" in one.source
 }
 
 
+def has_fence(script: Script) -> bool:
+    """Whether a script publishes events of rooms: where another Redis may take the part of this one, it has a fence."""
+    return script.sha in _FENCED
+
+
 def with_fence(script: Script) -> Script:
-    """Return the script for a Redis whose part another one may take: those that publish have a fence."""
+    """Return the script for a Redis whose part another one may take."""
     return _FENCED.get(script.sha, script)
 
 

@@ -85,6 +85,7 @@ class Slot(RedisPlace):
     """
 
     clustered = True
+    fenced = True
 
     # A worker with many rooms has all 16,384: each is one small object, unless it is paused.
     __slots__ = ("_client", "_pause", "_router", "_unanswered", "answered_by", "number")

@@ -1,5 +1,6 @@
 """A Redis as its callers see it: commands and scripts in one form, for one server and for a part of a cluster."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.place import ignore
-from relay.backend.redis.scripts import PUBLISH, TURN_OVER, sharded
+from relay.backend.redis.scripts import LEAVE, PUBLISH, TURN_OVER, sharded, with_fence
 from relay.model.errors import Unavailable
 from tests.unit.backend.redis.conftest import ScriptedRedis
 
@@ -25,8 +26,20 @@ async def test_scripts_publish_on_sharded_channels_of_a_cluster(client: RedisCli
     published = b"call('SPUBLISH'" if client.clustered else b"call('PUBLISH'"
     assert sum(published in source for source in loaded) >= 10
     assert not any((b"'PUBLISH'" if client.clustered else b"'SPUBLISH'") in source for source in loaded)
-    sha = (sharded(PUBLISH) if client.clustered else PUBLISH).sha
-    assert server.commands[-1][1] == sha.encode()
+    script = with_fence(sharded(PUBLISH)) if client.clustered else PUBLISH
+    assert server.commands[-1][1] == script.sha.encode()
+
+
+async def test_a_script_that_came_too_late_is_run_again_without_a_fence(
+    client: RedisClient, server: ScriptedRedis
+) -> None:
+    await client.call("PING")
+    server.answer = lambda command: (
+        b"*1\r\n$8\r\ngiven up\r\n" if command[0] == b"EVALSHA" and command[-1] != b"0" * 13 else b"+done\r\n"
+    )
+    replies = await asyncio.gather(client.run(LEAVE, ("k",), "x"), client.run(TURN_OVER, ("k",), "x"))
+    given_up = [b"given up"]
+    assert replies == ([b"done", given_up] if client.fenced else [given_up, given_up])
 
 
 async def test_a_script_that_publishes_nothing_is_the_same_everywhere() -> None:

@@ -236,7 +236,7 @@ async def test_a_call_that_redis_took_too_late_is_sent_again_without_a_fence(num
     await turn()
     ((command, taken),) = world.redis.sent
     assert isinstance(command, Fenced)
-    taken([b"late"])
+    taken([b"given up"])
     ((again, done),) = world.redis.resent
     assert world.redis.late
     assert not isinstance(again, Fenced)
