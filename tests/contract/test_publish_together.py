@@ -360,7 +360,7 @@ async def test_a_slot_moves_and_the_order_is_kept(make_worker: MakeWorker, redis
         moving = asyncio.ensure_future(asyncio.to_thread(redis_cluster.move_slot, slot, node))
         while not moving.done():
             sent += [send(worker, room.publication("ann")) for _ in range(5)]
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         await moving
     outcomes = await asyncio.gather(*sent)
     seqs = [outcome.id.seq for outcome in outcomes if isinstance(outcome, Receipt)]
