@@ -13,7 +13,7 @@ from typing import Final
 
 __all__ = ["LOADS", "Load", "Plan", "table"]
 
-# Measured. [c] is tests/bench/results/cluster.md, [r] results.md beside it, and [s] tests/deploy/sizing.py.
+# Measured. [c] is tests/bench/results/cluster.md, [r] an earlier run of the benchmark, and [s] tests/deploy/sizing.py.
 
 WORKER_MESSAGE: Final = 78e-6
 """CPU seconds of both workers for a message in a room of two, of 10,000 rooms, six masters, a full core [c]."""

@@ -183,25 +183,28 @@ def two_digits(number: str) -> str:
 
 
 MEASURED = {
-    "Starlette + redis-py, as people write it": "Starlette + redis-py",
-    "Socket.IO + redis-adapter": "Socket.IO + redis-adapter",
+    "Socket.IO + Redis, its cheapest configuration": "Socket.IO",
     "`ws` + ioredis": "ws + ioredis",
-    "Nchan + Redis (C)": "Nchan + Redis",
+    "Nchan + Redis (C)": "Nchan",
     "Centrifugo + Redis (Go)": "Centrifugo, Redis engine",
+    "Relay in pure Python": "Relay, Redis bus, pure Python",
+    "Relay with the history": "Relay, Redis bus, with its log",
 }
+"""Rows of the pages, and how the titles of the systems begin of which the cheapest counts."""
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/speed.md"])
 def test_the_shares_are_those_measured(page: str) -> None:
-    results = read("tests/bench/results/epyc/results.md")
-    shares = results[results.index("## CPU per delivery: Relay over Redis as a share") :]
+    results = read("tests/bench/results/results.md")
+    shares = results[results.index("## CPU per message to all others: Relay over Redis as a share") :]
     measured = {cells[0]: cells[1:4] for cells in rows(shares[: shares.index("\n## ", 1)])}
     table = read(page)[read(page).index("| Relay as a share of") :]
     shown = {cells[0]: cells[1:] for cells in rows(table[: table.index("\n\n")])}
     assert len(set(shown) & set(MEASURED)) >= 4
     for name, numbers in shown.items():
         if name in MEASURED:
-            assert numbers == [two_digits(number) for number in measured[MEASURED[name]]], name
+            found = [numbers for title, numbers in measured.items() if title.startswith(MEASURED[name])]
+            assert numbers == [two_digits(max(column, key=float)) for column in zip(*found, strict=True)], name
 
 
 def test_the_protocol_states_the_bounds_of_the_code() -> None:
