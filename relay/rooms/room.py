@@ -323,8 +323,8 @@ class LocalRoom:
 
     def expect_duplicates(self, recovery: Recovery) -> None:
         """Note that the events of a recovery that were read from the history may arrive over the bus as well."""
-        read = recovery.events[: recovery.replayed]
-        self.marks = {event.id: _mark(event) for event in read[-_MOST_MARKS:]} | (self.marks or {})
+        read = {event.id: _mark(event) for event in recovery.events[: recovery.replayed]}
+        self.marks = dict(list({**(self.marks or {}), **read}.items())[-_MOST_MARKS:])
         self.replayed_to = max(self.replayed_to, recovery.newest)
 
     def expect_no_duplicates(self) -> None:

@@ -19,7 +19,7 @@ from relay.backend.redis.place import RedisPlace, ignore
 from relay.backend.redis.reconnect import Reconnector
 from relay.backend.redis.replies import ErrorReplies, RedisUnreachable, serves_nobody
 from relay.backend.redis.run import RedisRun
-from relay.backend.redis.scripts import ALL, sharded, with_fence
+from relay.backend.redis.scripts import ALL, variant
 from relay.backend.redis.sentinel import Address
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
 from relay.tasks import KeptLoop
@@ -75,8 +75,7 @@ class RedisClient(RedisPlace):
         self._run = run
         # Commands that wait for a connection, each with the time at which its caller is given an error.
         self._waiting: deque[tuple[float, bytes, Done]] = deque()
-        scripts = [sharded(script) if clustered else script for script in ALL]
-        self._scripts = [with_fence(script) for script in scripts] if self.fenced else scripts
+        self._scripts = [variant(script, clustered=clustered, fenced=self.fenced) for script in ALL]
         self._connection: RedisConnection | None = None
         self._pending = Pending()
         # Commands that got NOSCRIPT, to be sent again once the scripts are loaded; None if no loading is under way.

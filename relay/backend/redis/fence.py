@@ -34,6 +34,11 @@ def fenced(command: bytes) -> Fenced:
     return Fenced(b"*%d%b" % (int(command[1:end]) + 1, command[end:]))
 
 
+def unfenced(command: bytes) -> bytes:
+    """Return a fenced command whole, without a limit of time: a worker that got an answer has not given up."""
+    return b"%b%b" % (command, NO_FENCE)
+
+
 class Fence:
     """Makes the last part of fenced commands. A reply is awaited for `timeout` seconds."""
 

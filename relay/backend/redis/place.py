@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from relay.backend.headroom import Headroom
 from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.connection import Argument, Done, pack
-from relay.backend.redis.fence import GIVEN_UP, NO_FENCE, fenced
+from relay.backend.redis.fence import GIVEN_UP, fenced, unfenced
 from relay.backend.redis.replies import ErrorReplies, is_noscript
-from relay.backend.redis.scripts import Script, has_fence, sharded, with_fence
+from relay.backend.redis.scripts import Script, has_fence, variant
 from relay.model.errors import RelayError
 
 
@@ -155,19 +155,16 @@ class RedisPlace(ABC):
 
     def send_script(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], done: Done) -> None:
         """Run a script, as `send` does; if Redis does not have it any more, it is loaded again."""
-        variant = sharded(script) if self.clustered else script
-        is_fenced = self.fenced and has_fence(variant)
-        if is_fenced:
-            variant = with_fence(variant)
-        whole = pack("EVALSHA", variant.sha, len(keys), *keys, *arguments)
+        is_fenced = self.fenced and has_fence(script)
+        sha = variant(script, clustered=self.clustered, fenced=self.fenced).sha
+        whole = pack("EVALSHA", sha, len(keys), *keys, *arguments)
         command = fenced(whole) if is_fenced else whole
 
         def check(reply: Any) -> None:
             if is_noscript(reply):
                 self.resend(command, done)
             elif is_fenced and reply == GIVEN_UP:
-                # A worker that gets an answer has not given up.
-                self.resend(b"%b%b" % (command, NO_FENCE), done, late=True)
+                self.resend(unfenced(command), done, late=True)
             else:
                 done(reply)
 

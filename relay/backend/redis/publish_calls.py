@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from relay.backend.bus import Published, no_such_peer
 from relay.backend.redis.connection import call
-from relay.backend.redis.fence import GIVEN_UP, NO_FENCE
+from relay.backend.redis.fence import GIVEN_UP, unfenced
 from relay.backend.redis.place import Redis
 from relay.backend.redis.publishing import PublishCommands, shares
 from relay.backend.redis.replies import is_noscript
@@ -138,8 +138,7 @@ class PublishCalls:
 
 
 def _again(command: bytes, *, late: bool) -> bytes:
-    # A worker that gets an answer has not given up: this one needs no fence, and cannot be late once more.
-    return b"%b%b" % (command, NO_FENCE) if late else command
+    return unfenced(command) if late else command
 
 
 def _grouped(entries: Sequence[_Entry]) -> list[list[_Entry]]:

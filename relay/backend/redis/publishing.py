@@ -13,7 +13,7 @@ from relay.backend.headroom import Level
 from relay.backend.redis.connection import pack
 from relay.backend.redis.fence import Fenced
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.scripts import PUBLISH, PUBLISH_TOGETHER, Script, milliseconds, sharded, with_fence
+from relay.backend.redis.scripts import PUBLISH, PUBLISH_TOGETHER, milliseconds, variant
 from relay.backend.settings import RoomSettings
 from relay.limits import Clock
 from relay.model.commands import Identity
@@ -109,7 +109,7 @@ class PublishCommands:
     ) -> None:
         self._fenced = int(fenced)
         self._sha, self._sha_together = (
-            _variant(script, clustered=clustered, fenced=fenced).sha.encode("ascii")
+            variant(script, clustered=clustered, fenced=fenced).sha.encode("ascii")
             for script in (PUBLISH, PUBLISH_TOGETHER)
         )
         self._keys = keys
@@ -267,11 +267,6 @@ class PublishCommands:
         # Packed as a command of its own, less the first line, which has the number of its parts.
         packed = pack("EVALSHA", self._sha, len(keys), *keys, self._keys.channel(room))
         return packed[packed.index(b"\n") + 1 :]
-
-
-def _variant(script: Script, *, clustered: bool, fenced: bool) -> Script:
-    script = sharded(script) if clustered else script
-    return with_fence(script) if fenced else script
 
 
 def shares(publication: Publication) -> bool:

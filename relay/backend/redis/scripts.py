@@ -131,6 +131,12 @@ def with_fence(script: Script) -> Script:
     return _FENCED.get(script.sha, script)
 
 
+def variant(script: Script, *, clustered: bool, fenced: bool) -> Script:
+    """Return the script as a Redis has it: for a cluster, and for one whose part another one may take."""
+    script = sharded(script) if clustered else script
+    return with_fence(script) if fenced else script
+
+
 def milliseconds(seconds: float) -> int:
     """Return a time as the scripts take it, and the commands of Redis that set a time to live."""
     return round(seconds * 1000)
