@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import httpx2 as httpx
 import pytest
@@ -51,8 +51,13 @@ def require(command: str) -> str:
     """The path of a program. If it is missing, the test is skipped, or fails under CI."""
     path = shutil.which(command)
     if path is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{command} is not installed; `make test` installs it")
+        lacking(f"{command} is not installed; `make test` installs it")
     return path
+
+
+def lacking(reason: str) -> NoReturn:
+    """Skip the test, whose requirements are not met on this machine; under CI, the test fails."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
 @functools.cache
