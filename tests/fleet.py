@@ -114,7 +114,7 @@ class RedisServer:
         kept = ["--appendonly", "yes", "--appendfsync", "no"] if self._persistent else ["--appendonly", "no"]
         base = [self._own_config(self._config)] if self._config else ["--save", "", *kept]
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", self._directory]
-        follows = ["--replicaof", f"127.0.0.1 {master.link_port}"] if master else []
+        follows = ["--replicaof", "127.0.0.1", str(master.link_port)] if master else []
         command = [require("redis-server"), *base, *options, *self._options, *follows, *redis_user.options(self.KIND)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
