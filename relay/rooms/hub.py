@@ -391,10 +391,11 @@ class Hub:
         """End a gap: deliver the events that the history had, and those that were buffered meanwhile.
 
         If messages are lost, the members are sent an error; nothing is sent about other events that the replay skips.
-        In both cases the watchers of the room need a new list, and takeovers may have been missed.
+        In both cases the watchers of the room need a new list, and takeovers may have been missed. Nothing is done if
+        the history must be read once more, from an event on that is doubted since.
         """
         local = self.rooms.get(room)
-        if local is None or not local.recovering:
+        if local is None or not local.recovering or local.must_ask(replay):
             return
         recovery = local.end_recovery(replay)
         if recovery.foreign:

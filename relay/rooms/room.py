@@ -73,11 +73,13 @@ class LocalRoom:
     members or infos changed.
 
     After a failover, a master of the past may go on for a moment, and give ids to other events. Such an event is
-    `doubted`: its id was passed already. The history shows which events are the room's.
+    `doubted`: its id was passed already. The history shows which events are the room's; it is `asked` once it is read
+    from the doubted event on.
     """
 
     __slots__ = (
         "arrivals",
+        "asked",
         "budget",
         "buffered",
         "changed",
@@ -113,6 +115,7 @@ class LocalRoom:
         self.buffered: list[RoomEvent] | None = None
         self.gap_suspected = False
         self.doubted: RoomEvent | None = None
+        self.asked = False
         # Epochs of other fleets on this room's Redis channel, and how many events were buffered when reading began.
         self.foreign: tuple[int, ...] = ()
         self.read_with = 0
@@ -375,6 +378,7 @@ class LocalRoom:
         # Reset ahead of the reading: a gap that is reported meanwhile may not be covered by it.
         self.gap_suspected = False
         self.read_with = len(self.buffered)
+        self.asked = self.doubted is not None
         if self.last == NOT_BEGUN and self.buffered:
             # The room has begun meanwhile, with the epoch of these events.
             return MessageId(self.buffered[0].id.epoch, 0)
@@ -382,16 +386,24 @@ class LocalRoom:
             return MessageId(self.doubted.id.epoch, self.doubted.id.seq - 1)
         return self.last
 
+    def must_ask(self, replay: Replay) -> bool:
+        """Whether the history is to be read once more: an event is doubted since, and nothing is lost anyway."""
+        return self.doubted is not None and not self.asked and not replay.lost
+
     def end_recovery(self, replay: Replay) -> Recovery:
         """Put the events of the history and the buffered ones together, and decide whether any are lost."""
         buffered, self.buffered = self.buffered or [], None
-        lost, newest, replayed = replay.lost, replay.id, replay.events
+        lost, newest, replayed = replay.lost or self._went_back(replay), replay.id, replay.events
         foreign = self._foreign_in(buffered, replay)
+        if self.doubted is not None and not lost:
+            # The history has another event in the place of the doubted one, which is of a master of the past. All that
+            # had arrived when the history was read is in there, if it is the room's.
+            buffered = [event for event in buffered[self.read_with :] if event.id > self.last]
+        self.doubted = None
         if foreign:
             self.foreign = (*self.foreign, *foreign)[-_MOST_FOREIGN:]
             # An event of the history may have been buffered again behind a foreign one: that is no step back in time.
             buffered = [event for event in buffered if event.id.epoch not in foreign and event.id > self.last]
-        buffered = list(self._without_past(buffered, replay))
         if buffered and buffered[0].id <= self.last:
             # An event after the last one has an older id: the room's state in Redis went back, and forward again since.
             lost = lost or "epoch"
@@ -404,15 +416,11 @@ class LocalRoom:
         resume_at = self._resume_at(events, newest) if lost else self.last
         return Recovery(events, len(replayed), newest, lost, resume_at, foreign)
 
-    def _without_past(self, buffered: Sequence[RoomEvent], replay: Replay) -> Sequence[RoomEvent]:
-        """Leave out the events of a master of the past: the history has another event in the place of the doubted one.
-
-        All that had arrived when the history was read is in there, if it is the room's.
-        """
-        doubted, self.doubted = self.doubted, None
-        if doubted is None or replay.lost or any(_mark(event) == _mark(doubted) for event in replay.events[:1]):
-            return buffered
-        return [event for event in buffered[self.read_with :] if event.id > self.last]
+    def _went_back(self, replay: Replay) -> Loss:
+        """Return "epoch" if the doubted event is the room's: it is another one than the event that was delivered."""
+        if self.doubted is None or not replay.events or _mark(replay.events[0]) != _mark(self.doubted):
+            return ""
+        return "epoch"
 
     def _foreign_in(self, buffered: Sequence[RoomEvent], replay: Replay) -> Collection[int]:
         """Return the epochs of events that had arrived when the history was read, and that Redis does not know.

@@ -416,6 +416,49 @@ def test_nor_are_those_that_arrive_while_the_history_is_read(world: World) -> No
     assert [event["from"] for event in a.connection.sent[1:]].count("x") == 0
 
 
+def test_a_state_that_went_back_while_the_history_was_read_is_reported(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(seq) for seq in (1, 2, 3)])
+    world.hub.deliver([Gap(["room"])])
+    assert world.hub.begin_reading("room") == an_id(3)
+    world.hub.deliver([message(2, "x"), message(3, "x")])
+    world.recover(3, read=False)
+    assert world.hub.begin_reading("room") == an_id(1)
+    world.hub.deliver([message(4)])
+    world.recover(3, message(2, "x"), message(3, "x"), read=False)
+    codes = [event.get("code", event["id"]) for event in a.connection.sent[1:]]
+    assert codes == ["1-1", "1-2", "1-3", "messages_lost", "1-4"]
+
+
+def test_a_loss_ends_a_recovery_in_which_an_event_became_doubtful(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(1), Gap(["room"])])
+    assert world.hub.begin_reading("room") == an_id(1)
+    world.hub.deliver([message(1, "x")])
+    world.recover(1, lost="trimmed", read=False)
+    assert [event.get("code", event["id"]) for event in a.connection.sent[1:]] == ["1-1", "messages_lost"]
+    assert not world.hub.doubts_events("room")
+
+
+def test_a_state_that_went_back_behind_a_hole_is_reported(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(seq) for seq in (1, 2, 3)])
+    world.hub.deliver([message(5), message(2, "x"), message(3, "x")])
+    assert world.hub.begin_reading("room") == an_id(1)
+    world.recover(5, message(2, "x"), message(3, "x"), message(4), message(5), read=False)
+    codes = [event.get("code", event["id"]) for event in a.connection.sent[1:]]
+    assert codes == ["1-1", "1-2", "1-3", "messages_lost", "1-4", "1-5"]
+
+
+def test_events_behind_those_of_another_fleet_and_of_the_past_are_delivered(world: World) -> None:
+    a = world.add("a")
+    world.hub.deliver([message(1), message(1, "foreign", epoch=9), message(1, "x")])
+    assert world.hub.begin_reading("room") == an_id(0)
+    world.hub.deliver([message(2)])
+    world.recover(1, message(1), read=False)
+    assert [event["id"] for event in a.connection.sent[1:]] == ["1-1", "1-2"]
+
+
 def test_without_a_history_a_loss_is_reported_only_if_ids_are_missing(world: World) -> None:
     a = world.add("a")
     world.hub.deliver([message(1), Gap(["room"]), message(2)])
