@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from relay.backend.rules import StoredRules
 from relay.model.envelope import BEFORE_ALL, MessageId
-from relay.model.errors import Refused
+from relay.model.errors import Refused, Unavailable
 from relay.model.events import Roster
 from relay.model.room_list import FIRST_ROOMS, RoomPage, RoomQuery
 from relay.model.standing import Standing
@@ -258,6 +258,13 @@ class Contested(Refused):
         self.newer = newer
 
 
+class TooLate(Unavailable):
+    """Redis did nothing: this worker's lease is over, or it takes the time of Redis's clock for another one.
+
+    That is so after it has stood still, until its next heartbeat.
+    """
+
+
 class Presence(Protocol):
     """The members of all rooms. Every method raises `Unavailable` or `OutcomeUnknown` when Redis does not answer."""
 
@@ -292,7 +299,8 @@ class Presence(Protocol):
         """Record these members anew, as connected or held, and under this worker's lease.
 
         A member without an entry publishes a `MemberJoined`, and one whose entry has another info a `MemberChanged`.
-        Returns the entries that were not recorded because an entry of a newer generation or attempt exists.
+        Returns the entries that were not recorded because an entry of a newer generation or attempt exists. Raises
+        `TooLate` if some were not recorded for that reason.
         """
         ...
 

@@ -1,8 +1,10 @@
 """Announcing: writing the presence entries of members anew, after Redis may have lost them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
-from relay.backend.presence import LeaseEnd, Presence, PresenceEntry
+from relay.backend.presence import LeaseEnd, Presence, PresenceEntry, TooLate
 from relay.rooms.batches import run_in_batches
 from relay.rooms.departures import Departures
 from relay.rooms.hub import Hub
@@ -11,6 +13,10 @@ from relay.rooms.rule_copies import RuleCopies
 
 _BATCH = 500
 """Members that are announced together."""
+
+_ATTEMPTS: Final = 20
+_PAUSE: Final = 0.1
+"""Seconds between two attempts: with their number, the time in which a worker that stood still has had a heartbeat."""
 
 
 class Announcer:
@@ -61,8 +67,18 @@ class Announcer:
         self._hub.doubt_observed()
 
     async def announce(self, members: Sequence[Member]) -> None:
-        """Announce these members, except those that have left; raises `Unavailable` or `OutcomeUnknown`."""
+        """Announce these members, except those that have left; again until the next heartbeat if that is too late.
+
+        Raises `Unavailable` or `OutcomeUnknown`.
+        """
         self._copies.refresh({member.room for member in members})
+        for _ in range(_ATTEMPTS):
+            try:
+                await self._announce(members)
+            except TooLate:
+                await asyncio.sleep(_PAUSE)
+            else:
+                return
         await self._announce(members)
 
     async def _announce(self, members: Sequence[Member]) -> None:

@@ -1,6 +1,8 @@
 """Publishing: envelopes on their way from a session to the bus, and their outcomes."""
 
 import asyncio
+import logging
+from collections.abc import Callable
 from functools import partial
 
 from relay.backend.bus import Bus, Published
@@ -16,10 +18,25 @@ from relay.rooms.announcer import Announcer
 from relay.rooms.fan_out import SMALL, FanOut
 from relay.rooms.hub import Hub
 from relay.rooms.member import Member
-from relay.tasks import BackgroundTasks
+from relay.tasks import BackgroundTasks, guarded
+
+log = logging.getLogger("relay.rooms.publisher")
 
 _SAMPLED = 16
 """One message in so many is timed, from the publish to its delivery to this worker's members."""
+
+_Send = Callable[[RelayError | None], None]
+"""Publishes an envelope that waits for the announcement of its member, or passes the error on."""
+
+
+class _Waiting:
+    """The envelopes of a member that is being announced: those that came back, and the ones that it sent since."""
+
+    __slots__ = ("later", "returned")
+
+    def __init__(self) -> None:
+        self.returned: list[_Send] = []
+        self.later: list[_Send] = []
 
 
 class Publisher:
@@ -51,6 +68,8 @@ class Publisher:
         self._clock = clock
         self._metrics = metrics
         self._publications = 0
+        # By member that Redis has no entry of.
+        self._waiting: dict[Member, _Waiting] = {}
 
     def publish(self, member: Member, command: Publish, done: Published) -> float:
         """Publish a member's envelope; `done` is called with the outcome as by `Bus.publish`.
@@ -65,7 +84,12 @@ class Publisher:
             self._channels.note(room, command.channel)
         self._publications += 1
         started = 0.0 if self._publications % _SAMPLED else self._clock()
-        self._bus.publish(publication, partial(self._published, member, publication, started, done))
+        published = partial(self._published, member, publication, started, done)
+        if self._waiting and (waiting := self._waiting.get(member)) is not None:
+            # Behind those that wait: sent now, it would overtake them.
+            waiting.later.append(partial(self._send, publication, published))
+        else:
+            self._bus.publish(publication, published)
         return self._fan_out.charge(local, command) if local is not None and len(local.members) > SMALL else 0.0
 
     async def publish_from_server(self, room: str, command: Publish, sender: str = SERVER) -> Receipt:
@@ -113,23 +137,41 @@ class Publisher:
             if started:
                 self._measure(member.room, outcome, started)
         elif isinstance(outcome, NotMember):
-            self._tasks.spawn(self._publish_again(member, publication, done), "publish again")
+            self._wait(member, partial(self._send, publication, partial(self._published_again, done)))
             return
         elif isinstance(outcome, Replaced):
             self._hub.close_replaced(member)
         done(outcome)
 
-    async def _publish_again(self, member: Member, publication: Publication, done: Published) -> None:
-        """Announce a member that Redis has no entry of, although it is connected here, and publish once more."""
+    def _wait(self, member: Member, send: _Send) -> None:
+        """Keep an envelope that came back until its member is announced."""
+        waiting = self._waiting.get(member)
+        if waiting is None:
+            waiting = self._waiting[member] = _Waiting()
+            self._tasks.spawn(self._publish_again(member), "publish again")
+        waiting.returned.append(send)
+
+    async def _publish_again(self, member: Member) -> None:
+        """Announce a member that Redis has no entry of, although it is connected here, and publish in its order."""
+        error: RelayError | None = None
         try:
             await self._announcer.announce([member])
-        except RelayError as error:
+            if not self._rooms.has(member):
+                error = Replaced()
+        except RelayError as failure:
+            error = failure
+        except Exception:
+            log.exception("a member was not announced; its messages are refused (report this as a bug)")
+            error = Unavailable()
+        waiting = self._waiting.pop(member)
+        for send in (*waiting.returned, *waiting.later):
+            guarded(partial(send, error), "publish again")
+
+    def _send(self, publication: Publication, done: Published, error: RelayError | None) -> None:
+        if error is None:
+            self._bus.publish(publication, done)
+        else:
             done(error)
-            return
-        if not self._rooms.has(member):
-            done(Replaced())
-            return
-        self._bus.publish(publication, partial(self._published_again, done))
 
     @staticmethod
     def _published_again(done: Published, outcome: Receipt | RelayError) -> None:

@@ -14,6 +14,7 @@ from relay.backend.presence import (
     JoinResult,
     LeaseName,
     PresenceEntry,
+    TooLate,
     taken,
     too_many_places,
 )
@@ -213,7 +214,7 @@ class RedisPresence:
             elif isinstance(reply, BaseException):
                 raise reply
             elif reply == _TOO_LATE:
-                raise Unavailable(_LATE)
+                raise TooLate(_LATE)
             elif reply == _NOT_WRITTEN:
                 newer.append(entry)
         if failed:

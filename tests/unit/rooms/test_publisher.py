@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from relay.backend.presence import TooLate
 from relay.ids import fingerprint
 from relay.model.commands import NO_IDENTITY, Identity, Publish
 from relay.model.errors import REPLACED, RelayError, Replaced, Unavailable
@@ -36,6 +37,65 @@ async def test_a_member_whose_announcement_has_no_effect_does_not_get_not_joined
 
     monkeypatch.setattr(world.presence, "announce", announce)
     assert isinstance(await world.publish(member), Unavailable)
+
+
+async def test_messages_that_come_while_their_member_is_announced_stay_behind_the_earlier_ones(
+    world: World, monkeypatch
+) -> None:
+    member, announce, answer = await world.join("a"), world.presence.announce, asyncio.Event()
+    del world.entries()["a"]
+
+    async def announce_and_wait(entries):
+        result = await announce(entries)
+        # Redis has the entry from here on, and its reply is on the way.
+        await answer.wait()
+        return result
+
+    monkeypatch.setattr(world.presence, "announce", announce_and_wait)
+    first = asyncio.create_task(world.publish(member))
+    while "a" not in world.entries():
+        await asyncio.sleep(0)
+    second = asyncio.create_task(world.publish(member))
+    await asyncio.sleep(0)
+    answer.set()
+    assert (await first).id < (await second).id
+    # And the next ones do not wait any more.
+    assert (await world.publish(member)).id > (await second).id
+
+
+async def test_messages_of_a_member_whose_announcement_has_a_fault_are_refused(
+    world: World, monkeypatch, caplog
+) -> None:
+    member = await world.join("a")
+    del world.entries()["a"]
+    world.presence.before["announce"] = [RuntimeError("defect")]
+    assert isinstance(await world.publish(member), Unavailable)
+    assert "defect" in caplog.text
+    assert (await world.publish(member)).id
+
+
+async def test_a_publisher_whose_worker_stood_still_waits_for_the_next_heartbeat(world: World, monkeypatch) -> None:
+    monkeypatch.setattr("relay.rooms.announcer._PAUSE", 0)
+    member = await world.join("a")
+    del world.entries()["a"]
+    world.presence.before["announce"] = [TooLate(), TooLate()]
+    assert (await world.publish(member)).id
+    del world.entries()["a"]
+    world.presence.before["announce"] = [TooLate()] * 100
+    assert isinstance(await world.publish(member), TooLate)
+
+
+async def test_a_publisher_that_leaves_meanwhile_is_not_announced_again(world: World, monkeypatch) -> None:
+    monkeypatch.setattr("relay.rooms.announcer._PAUSE", 0)
+    member = await world.join("a")
+    del world.entries()["a"]
+    world.presence.before["announce"] = [TooLate()]
+    publishing = asyncio.create_task(world.publish(member))
+    while world.presence.before["announce"]:
+        await asyncio.sleep(0)
+    await world.membership.leave(member, hold=False)
+    assert isinstance(await publishing, Replaced)
+    assert await world.roster() == []
 
 
 async def test_a_publisher_that_was_taken_over_is_closed(world: World) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from relay.backend.presence import JoinAttempt, PresenceEntry
+from relay.backend.presence import JoinAttempt, PresenceEntry, TooLate
 from relay.backend.redis.scripts import ANNOUNCE, CHANGE, HEARTBEAT, JOIN
 from relay.model.errors import Unavailable
 from tests.fleet import eventually
@@ -58,9 +58,9 @@ async def test_a_join_that_stays_too_late_is_unavailable(world: World, monkeypat
         await world.presence.join(ATTEMPT)
 
 
-async def test_an_announcement_that_came_too_late_is_unavailable(world: World) -> None:
+async def test_an_announcement_that_came_too_late_says_so(world: World) -> None:
     world.answer({ANNOUNCE: lambda command: b":2\r\n"})
-    with pytest.raises(Unavailable, match="did nothing"):
+    with pytest.raises(TooLate, match="did nothing"):
         await world.presence.announce([PresenceEntry("room", "peer", 1)])
 
 
