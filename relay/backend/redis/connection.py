@@ -213,7 +213,7 @@ class Dialer:
             cause = str(error) or text
         else:
             cause = f"{type(error).__name__}: {error}"
-        return RedisUnreachable(redact(cause, self._secrets)[:_CAUSE_CHARACTERS], text)
+        return RedisUnreachable(redact(cause, self._secrets)[:_CAUSE_CHARACTERS], redact(text, self._secrets))
 
 
 def _parsed(url: str) -> RedisUrl:

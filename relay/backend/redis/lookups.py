@@ -8,10 +8,20 @@ from ipaddress import ip_address
 from threading import Thread
 from typing import Any, Final
 
+from relay.logs import escape
+
 _MOST: Final = 64
 """Lookups at the same time; the answers of servers name the hosts."""
 
 _MOST_CHARACTERS: Final = 100
+
+
+class UnknownHost(socket.gaierror):
+    """A host name could not be resolved; servers tell the names of others, so that the error says which one it was."""
+
+    def __init__(self, host: str, error: socket.gaierror) -> None:
+        self.host = escape(host[:_MOST_CHARACTERS])
+        super().__init__(error.errno, f"{error.strerror}: {self.host}")
 
 
 class Lookups:
@@ -46,6 +56,8 @@ class Lookups:
         error: Exception | None = None
         try:
             self._resolve(host, None)
+        except socket.gaierror as raised:
+            error = UnknownHost(host, raised)
         # Not only OSError: a name that cannot be encoded is a UnicodeError.
         except Exception as raised:
             error = raised

@@ -15,6 +15,7 @@ import hiredis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from relay.backend.redis.error_codes import ERROR_CODES, code_of, is_of_script
+from relay.backend.redis.lookups import UnknownHost
 from relay.limits import Clock
 from relay.logs import LogIntervals, escape
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
@@ -71,6 +72,8 @@ def reason_of(error: BaseException, timeout: float) -> str:
     for cause in causes:
         if isinstance(cause, TimeoutError):
             return f"no answer within {timeout:g} s"
+        if isinstance(cause, UnknownHost):
+            return f"the host name {cause.host} cannot be resolved"
         if isinstance(cause, socket.gaierror):
             return "its host name cannot be resolved"
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -7,6 +7,7 @@ from contextlib import suppress
 import pytest
 
 from relay.backend.redis.lookups import Lookups
+from relay.backend.redis.replies import reason_of
 
 
 class Names:
@@ -50,6 +51,17 @@ async def test_names_that_nobody_knows_keep_no_other_waiting(caplog: pytest.LogC
     # A name that was unknown is looked up again.
     with pytest.raises(socket.gaierror):
         await lookups.find("redis-1")
+
+
+async def test_an_unknown_name_is_named_for_the_log_and_for_operators() -> None:
+    names = Names("redis-7\n" + 100 * "x")
+    names.known.set()
+    with pytest.raises(socket.gaierror, match="Temporary failure in name resolution: redis-7") as raised:
+        await Lookups(names).find("redis-7\n" + 100 * "x")
+    report = reason_of(raised.value, 1)
+    assert report.startswith("the host name redis-7")
+    assert "\n" not in report
+    assert len(report) < 150
 
 
 async def test_addresses_need_no_lookup() -> None:

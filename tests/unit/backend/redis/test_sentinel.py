@@ -1,6 +1,7 @@
 """The address of the master: of the answers of several sentinels, the newest counts."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -140,6 +141,18 @@ async def test_sentinels_that_were_set_up_anew_are_believed_after_a_while(
     assert await finder.find() == ("127.0.0.1", NOBODY)
     now[0] += 11
     assert await finder.find() == ("127.0.0.1", server.port)
+
+
+async def test_a_master_whose_name_is_not_known_is_named_in_the_log_and_in_the_report(sentinels: Sentinels) -> None:
+    def resolve(host: str, _: None) -> None:
+        if host == "redis-9.invalid":
+            raise socket.gaierror(-2, "Name or service not known")
+
+    answer = names(6379, 3, b"redis-9.invalid")
+    sentinels.say(answer, answer, answer)
+    with pytest.raises(RedisUnreachable, match=r"Name or service not known: redis-9\.invalid") as raised:
+        await open_and_end(Dialer(sentinels.url, timeout=5, name="test", lookups=Lookups(resolve)))
+    assert raised.value.report == "the host name redis-9.invalid cannot be resolved"
 
 
 async def test_names_of_stopped_containers_do_not_delay_the_new_master(
