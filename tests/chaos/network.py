@@ -79,13 +79,12 @@ class Network:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.close()
-        while self._serving:
-            self.reset()
-            self.lighten()
-            self.flow()
-            await asyncio.wait(self._serving, timeout=0.1)
-        await end_server(self._server, self.reset)
+        await end_server(self._server, self._end, self._serving)
+
+    def _end(self) -> None:
+        self.reset()
+        self.lighten()
+        self.flow()
 
     def reset(self) -> None:
         """End every current connection with a reset."""

@@ -49,11 +49,7 @@ class Cutter:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.close()
-        while self._tasks:
-            self._abort()
-            await asyncio.wait(self._tasks, timeout=0.1)
-        await end_server(self._server, self._abort)
+        await end_server(self._server, self._abort, self._tasks)
 
     def _abort(self) -> None:
         for near in self._near:
