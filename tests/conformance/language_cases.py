@@ -270,7 +270,7 @@ async def a_client_goes_on_when_its_worker_is_killed(stage: Stage) -> None:
         stage = replace(stage, workers=(await first.ready(), await second.ready()))
         async with Network(first.port) as network:
             ann, native = await stage.client(port=network.port), await stage.native()
-            await native.send({"event": "one", "args": [1]})
+            assert (await native.ask({"event": "one", "args": [1]}))["type"] == "ack"
             assert await ann.event() == ("one", [1])
             await ann.ask("none")
             assert (await envelope(native))["event"] == "none"
@@ -279,7 +279,7 @@ async def a_client_goes_on_when_its_worker_is_killed(stage: Stage) -> None:
             await ann.until("connect")
             assert await ann.ask("one", "back")
             assert (await envelope(native))["args"] == ["back"]
-            await native.send({"event": "one", "args": [2]})
+            assert (await native.ask({"event": "one", "args": [2]}))["type"] == "ack"
             assert await ann.event() == ("one", [2])
             ann.disconnect()
             await native.close()

@@ -5,6 +5,7 @@ See `tests/conformance/programs.py`. It runs in a virtual environment of its own
 
 import asyncio
 import base64
+import inspect
 import json
 import logging
 import sys
@@ -13,6 +14,10 @@ import threading
 import socketio
 
 OPTIONS = {"reconnection_delay": 0.1, "reconnection_delay_max": 0.3, "randomization_factor": 0}
+CONNECTING = {}
+if "wait_timeout" in inspect.signature(socketio.Client.connect).parameters:
+    # Version 5 gives up after a second, in which a busy machine may not have answered.
+    CONNECTING["wait_timeout"] = 30
 printing = threading.Lock()
 
 
@@ -99,7 +104,8 @@ def run_sync():
             sio = socketio.Client(**options_of(client))
             clients[client] = sio, command["namespace"]
             listen(sio, client, command["namespace"])
-            sio.connect(command["url"], transports=command["transports"], namespaces=[command["namespace"]])
+            namespaces = [command["namespace"]]
+            sio.connect(command["url"], transports=command["transports"], namespaces=namespaces, **CONNECTING)
         elif command["do"] == "emit":
             sio, namespace = clients[client]
             sio.emit(command["name"], arguments(command), namespace=namespace, callback=acknowledged(command))
@@ -120,7 +126,8 @@ async def run_asyncio():
             sio = socketio.AsyncClient(**options_of(client))
             clients[client] = sio, command["namespace"]
             listen(sio, client, command["namespace"])
-            await sio.connect(command["url"], transports=command["transports"], namespaces=[command["namespace"]])
+            namespaces = [command["namespace"]]
+            await sio.connect(command["url"], transports=command["transports"], namespaces=namespaces, **CONNECTING)
         elif command["do"] == "emit":
             sio, namespace = clients[client]
             await sio.emit(command["name"], arguments(command), namespace=namespace, callback=acknowledged(command))
