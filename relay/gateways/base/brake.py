@@ -31,6 +31,11 @@ class Brake:
         self._pause: Callable[..., None] = pause
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether reading is stopped."""
+        return self._timer is not None
+
     def count(self, size: int, *, least: float = 1) -> None:
         """Count a packet of so many bytes as a message, or as several if it is large; `least` is the least it costs."""
         seconds = self._ticket.pace().count(size, least=least)

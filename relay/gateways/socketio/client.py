@@ -57,7 +57,8 @@ class SocketIOClient:
         self._engine_session = engine_session
         self._token = token
         self._revision: Revision = revision
-        self._reader = PacketReader()
+        # Made for each packet, and kept while attachments of it are missing: an idle client has none.
+        self._reader: PacketReader | None = None
         self._namespaces = Namespaces(engine_session, query, version, origin=origin)
         self._enter_timer: asyncio.TimerHandle | None = None
 
@@ -81,12 +82,12 @@ class SocketIOClient:
 
     def message(self, data: bytes, *, binary: bool) -> None:
         """Handle a message: part of a packet, or a whole one."""
-        event = None if binary or self._reader.awaits_attachments else read_message_event(data)
+        event = None if binary or self._reader is not None else read_message_event(data)
         session = None if event is None else self._namespaces.session("/")
         if event is not None and session is not None:
             session.received(event)
             return
-        packet = self._reader.read(data, binary=binary, limit=self._engine_session.max_payload)
+        packet = self._read(data, binary=binary)
         if binary or packet is None:
             # The event counts as a message; the parts of it only count with their bytes.
             self._engine_session.count_packet(len(data), least=0)
@@ -95,7 +96,8 @@ class SocketIOClient:
         session = self._namespaces.session(packet.namespace)
         if session is None or packet.kind not in (EVENT, BINARY_EVENT):
             # To enter a namespace is counted there.
-            self._engine_session.count_packet(0 if binary else len(data), least=packet.kind != CONNECT)
+            if packet.kind != CONNECT or not self._namespaces.opens_with(len(data)):
+                self._engine_session.count_packet(0 if binary else len(data), least=packet.kind != CONNECT)
         if session is None:
             self._handle_outside(packet)
         elif packet.kind in (EVENT, BINARY_EVENT):
@@ -110,6 +112,12 @@ class SocketIOClient:
             self._namespaces.leave(packet.namespace)
         elif packet.kind == CONNECT_ERROR or (packet.kind == CONNECT and self._revision == 4):
             raise BadPacket("a packet that a client in a namespace does not send")
+
+    def _read(self, data: bytes, *, binary: bool) -> SocketPacket | None:
+        reader = self._reader or PacketReader()
+        packet = reader.read(data, binary=binary, limit=self._engine_session.max_payload)
+        self._reader = reader if reader.awaits_attachments else None
+        return packet
 
     def _identify(self, name: str, event: IncomingEvent) -> None:
         """Give an event that wants an acknowledgement the key by which it is recognised when it is emitted again."""

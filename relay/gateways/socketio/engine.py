@@ -266,9 +266,10 @@ class EngineSession:
     def count_packet(self, size: int, *, least: float = 1) -> None:
         """Count a packet that is no request of a session of a room; see `Brake.count`."""
         if not self._ended:
-            if self._brake is None:
-                self._brake = Brake(self.ticket, self.pause_reading)
-            self._brake.count(size, least=least)
+            brake = self._brake or Brake(self.ticket, self.pause_reading)
+            brake.count(size, least=least)
+            # Kept only while it holds the client back: most clients send such a packet when they connect, and no more.
+            self._brake = brake if brake.waits else None
 
     # Polling.
 

@@ -61,7 +61,11 @@ _REFUSED: Final = frozenset({TOKEN_REFUSED.code, NOT_ADMITTED.code})
 """Those for which a client without another namespace is not kept: it may do nothing here."""
 
 _LONGEST_NAME: Final = 1000
+
 """Characters of the name of a namespace in which a `StatefulApplication` serves clients."""
+
+_OPENING: Final = 1024
+"""Bytes of a first CONNECT packet that is not counted; most have a token or a private id at most."""
 
 
 class Arrival(NamedTuple):
@@ -128,6 +132,7 @@ class Namespaces:
         "_choose",
         "_entered",
         "_form",
+        "_opened",
         "_origin",
         "_query",
         "_refusal_timer",
@@ -151,6 +156,7 @@ class Namespaces:
         self._origin = origin
         self._form = offset_form(query) if version.offsets else OffsetForm.NONE
         self._entered: dict[str, Session[IncomingEvent]] = {}
+        self._opened = False
         self._refusal_timer: asyncio.TimerHandle | None = None
         # The namespace that the client is in without having asked for it, "" for none.
         self._unasked = ""
@@ -187,6 +193,13 @@ class Namespaces:
         if session is not None and isinstance(session.connection, NamespaceConnection):
             session.connection.resends = Resends(acknowledged, self._shared.worker.clock, recovering=True)
 
+    def opens_with(self, size: int) -> bool:
+        """Whether a CONNECT packet of so many bytes is the client's first one, and small.
+
+        It is not counted, as its handshake was: an idle client then needs no rate of its own.
+        """
+        return size <= _OPENING and not self._opened
+
     def encoder(self, name: str) -> PacketEncoder:
         """Return the encoder of packets about a namespace."""
         return self._version.encoder(name)
@@ -200,10 +213,10 @@ class Namespaces:
         namespace of a `StatefulApplication`.
         """
         worker, ticket = self._shared.worker, self._shared.ticket
-        pace, room = ticket.pace(), ""
-        application = self._choose(name)
+        first, self._opened = not self._opened, True
+        application, room = self._choose(name), ""
         try:
-            if not pace.charge():
+            if not first and not ticket.pace().charge():
                 raise Refused("too_fast")
             if not isinstance(application, StatefulApplication):
                 room = self._room_of(name)
@@ -220,7 +233,7 @@ class Namespaces:
         except Refused as error:
             ticket.metrics.refused(error.code)
             self._shared.connection.write(self.encoder(name).connect_error(error.code, error.text))
-            if pace.overrun:
+            if not first and ticket.pace().overrun:
                 self._shared.connection.close(TOO_FAST)
             return
         if unasked:

@@ -557,3 +557,41 @@ async def test_a_client_that_is_refused_has_the_time_of_a_new_one_to_do_better(v
             assert (await better.next()).startswith("40")
             await asyncio.sleep(0.1)
             assert better.connection.reason is None
+
+
+@pytest.mark.parametrize("version", [4, 3])
+async def test_a_client_that_does_nothing_after_its_handshake_has_no_rate_of_its_own_and_no_reader(
+    version: Version,
+) -> None:
+    async with clients() as some:
+        client = await some.open(version)
+        if version == 4:
+            client.say("40")
+        assert (await client.next()).startswith("40")
+        assert (client.session.ticket._pace, client.session._brake) == (None, None)
+        handler: Any = client.session._handler
+        assert handler._reader is None
+
+
+async def test_only_the_first_packet_to_enter_is_not_counted_and_only_if_it_is_small() -> None:
+    async with clients(message_rate=1, byte_rate=100) as some:
+        large = await some.open()
+        large.say('40{"a":"%s"}' % ("x" * 5000))
+        assert large.connection.paused == [True]
+        client = await some.open()
+        for _ in range(30):
+            client.say("40/rooms/a,", "41/rooms/a,")
+        assert client.connection.paused[:1] == [True]
+        assert any('"too_fast"' in packet.decode() for packet in client.connection.written)
+
+
+async def test_attachments_that_come_in_several_messages_are_those_of_one_packet() -> None:
+    async with clients() as some:
+        client = await some.enter()
+        client.say('452-["e",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]', b"one")
+        handler: Any = client.session._handler
+        assert handler._reader.awaits_attachments
+        client.say(b"two")
+        assert handler._reader is None
+        client.say(b"three")
+        assert await client.closed() is BAD_PACKET
