@@ -5,6 +5,7 @@ waited for it: its events would have the ids of other events. So each of these c
 gives the connection up, by Redis's clock: a call that the worker takes for unanswered is not executed later.
 """
 
+import math
 from typing import Final
 
 from relay.backend.redis.clock import RedisClock
@@ -47,6 +48,9 @@ class Fence:
         self._timeout = timeout
         self._part = b""
         self._until = 0.0
+        # By how much the worker's clock was ahead of `now` when this period began, and the one before.
+        self._lags = 0.0, 0.0
+        self._period = -math.inf
 
     def part(self, pending: Pending, now: float) -> bytes:
         """Return the fence of a command that is sent now, in RESP; `pending` has the commands that are unanswered.
@@ -54,12 +58,26 @@ class Fence:
         It says 0 as long as Redis's clock is not known: then there is no fence.
         """
         if now >= self._until:
-            oldest = pending.deadline
-            left = self._timeout if oldest is None else min(self._timeout, max(0.0, oldest - now))
-            self._part = b"$13\r\n%013d\r\n" % self._clock.in_future(left)
+            self._part = b"$13\r\n%013d\r\n" % self._clock.in_future(self._left(pending.deadline, now))
             self._until = now + _RENEWAL
         return self._part
 
+    def _left(self, oldest: float | None, now: float) -> float:
+        """Return for how many seconds Redis may execute a call: not after the `oldest` unanswered one is given up.
+
+        While this worker stands still, `now` does, and the fences of the unanswered calls end all the same. A later
+        call must not outlast them: Redis would execute it, and not the ones before it.
+        """
+        lag = self._clock.time - now
+        # Nothing that was sent before a whole period is unanswered.
+        if oldest is None or now >= self._period + 2 * self._timeout:
+            self._lags, self._period = (lag, lag), now
+        elif now >= self._period + self._timeout:
+            self._lags, self._period = (self._lags[1], lag), now
+        if oldest is None:
+            return self._timeout
+        return min(self._timeout, oldest - now - max(0.0, lag - min(self._lags)))
+
     def renew(self) -> None:
         """Make the next fence anew: the clock of Redis, or the connection, is another one."""
-        self._until = 0.0
+        self._until, self._period = 0.0, -math.inf
