@@ -94,10 +94,10 @@ class SocketIOClient:
         if packet is None:
             return
         session = self._namespaces.session(packet.namespace)
-        if session is None or packet.kind not in (EVENT, BINARY_EVENT):
+        counts = session is None or packet.kind not in (EVENT, BINARY_EVENT)
+        if counts and not (packet.kind == CONNECT and self._namespaces.opens_with(len(data))):
             # To enter a namespace is counted there.
-            if packet.kind != CONNECT or not self._namespaces.opens_with(len(data)):
-                self._engine_session.count_packet(0 if binary else len(data), least=packet.kind != CONNECT)
+            self._engine_session.count_packet(0 if binary else len(data), least=packet.kind != CONNECT)
         if session is None:
             self._handle_outside(packet)
         elif packet.kind in (EVENT, BINARY_EVENT):
