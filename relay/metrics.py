@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from relay.model.errors import CLOSE_REASONS, ERRORS
 from relay.model.events import Loss
+from relay.protocol_metrics import ProtocolMetrics
 from relay.webhooks.posted import POST_OUTCOMES
 
 _LATENCY: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -68,44 +69,6 @@ class Latency(Collector):
         names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
         buckets = list(zip(names, accumulate(self._counts), strict=True))
         yield HistogramMetricFamily(self._name, self._text, buckets=buckets, sum_value=self._sum)
-
-
-class ProtocolMetrics:
-    """Counts of one protocol's clients: plain integers that the hot path adds to, by one thread, without locks.
-
-    Each connection and session refers to the object of its protocol. `closed` is the counter of all protocols.
-    """
-
-    __slots__ = (
-        "_errors",
-        "bytes_in",
-        "bytes_out",
-        "closed",
-        "connections",
-        "delays",
-        "handshakes",
-        "messages_in",
-        "messages_out",
-        "protocol",
-        "sessions",
-    )
-
-    def __init__(self, protocol: str, *, errors: Counter, closed: Counter) -> None:
-        self.protocol = protocol
-        self.closed = closed
-        self.connections = 0
-        self.sessions = 0
-        self.handshakes = 0
-        self.delays = 0
-        self.messages_in = 0
-        self.bytes_in = 0
-        self.messages_out = 0
-        self.bytes_out = 0
-        self._errors = errors
-
-    def refused(self, code: str) -> None:
-        """Count a request, frame or command that the relay refused with this error code."""
-        self._errors.labels(self.protocol, code).inc()
 
 
 class _ProtocolCollector(Collector):

@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Self
 
 from relay.limits import AddressLimits, Clock, Pace, PaceLimits, burst_of
-from relay.metrics import Metrics, ProtocolMetrics
+from relay.metrics import Metrics
 from relay.model.errors import Refused
+from relay.protocol_metrics import ProtocolMetrics
 from relay.rooms.buffers import Buffer, Buffers
 from relay.rooms.quotas import Quotas
 

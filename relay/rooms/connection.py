@@ -12,9 +12,9 @@ from typing import Final, NamedTuple, Protocol
 
 from mypy_extensions import mypyc_attr
 
-from relay.metrics import ProtocolMetrics
 from relay.model.codec import Batch, Frame
 from relay.model.errors import SLOW, CloseReason
+from relay.protocol_metrics import ProtocolMetrics
 from relay.rooms.buffers import FREE, Buffer, Buffering
 
 WIRE_EXTENSION: Final = "relay.wire"

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from msgspec import structs
+from mypy_extensions import mypyc_attr
 
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ResumeClaim
 from relay.identity.grants import Grants
@@ -47,6 +48,7 @@ class Mover(Protocol):
         ...
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class JoinedRooms:
     """A client's memberships: of its own room, and of any others that it joined later.
 

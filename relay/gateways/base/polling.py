@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, NoReturn, Protocol
 
 from relay.gateways.base.replies import OpenPosts, PostReplies
-from relay.metrics import ProtocolMetrics
 from relay.model.codec import Frame
 from relay.model.envelope import MessageId
 from relay.model.errors import BAD_PACKET, CloseReason, Refused
+from relay.protocol_metrics import ProtocolMetrics
 from relay.rooms.buffers import Buffering
 from relay.rooms.connection import BufferedConnection, Transfer
 

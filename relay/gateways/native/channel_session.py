@@ -1,4 +1,4 @@
-"""The session of a page that speaks the dialect of channels, and the choice of the session by the first frame."""
+"""The session of a page that may speak the dialect of channels; its first frame decides."""
 
 from typing import Final
 
@@ -20,6 +20,9 @@ from relay.gateways.native.session import NativeSession
 from relay.model.codec import Frame
 from relay.model.commands import AskPresence, Command, Join, Publish
 from relay.model.errors import Refused
+from relay.rooms.admissions import Ticket
+from relay.rooms.connection import Connection
+from relay.rooms.worker import Worker
 
 _CODEC: Final = ChannelCodec()
 _DATA: Final = DataCodec()
@@ -33,13 +36,39 @@ class _ChannelRooms(JoinedRooms):
 
 
 class ChannelSession(NativeSession):
-    """Serves a page of the dialect.
+    """Serves a native client that may be a page of the dialect: its first frame decides whether it opens channels.
 
-    With its first frame, the page leaves the room of its address, as a subscriber to topics does. From then on, it is
-    sent data, answers about presence, and errors.
+    With that frame, a page leaves the room of its address, as a subscriber to topics does. From then on, it is sent
+    data, answers about presence, and errors. Any other client is served as by `NativeSession`.
     """
 
-    __slots__ = ()
+    __slots__ = ("_decided",)
+
+    def __init__(
+        self,
+        connection: Connection,
+        worker: Worker,
+        codecs: CodecPair[Frame],
+        ticket: Ticket,
+        *,
+        follows: bool = True,
+    ) -> None:
+        super().__init__(connection, worker, codecs, ticket, follows=follows)
+        self._decided = False
+
+    @property
+    def opens_channels(self) -> bool:
+        """Whether the first frame was one of the dialect."""
+        return self._codec is _CODEC
+
+    def received(self, incoming: Frame) -> None:
+        """Decide by the first frame, and serve it."""
+        # Not by another class for the object: in the compiled build, each of its calls to itself would be a slow one.
+        if not self._decided:
+            self._decided = True
+            if opens_channel(incoming):
+                self._codec = _CODEC
+        super().received(incoming)
 
     def _execute(self, command: Command) -> None:
         match command:
@@ -84,19 +113,3 @@ class ChannelSession(NativeSession):
         rooms.begin(address.peer)
         address.leave_all(hold=False)
         self._rooms = rooms
-
-
-class OpeningSession(NativeSession):
-    """The session of a native client that has sent no frame yet: the first one decides whether it opens channels."""
-
-    __slots__ = ()
-
-    def received(self, incoming: Frame) -> None:
-        """Choose the session by the first frame, and serve it."""
-        # The object changes its class: later frames do not pass here, and cost no call or comparison more.
-        if opens_channel(incoming):
-            self.__class__ = ChannelSession  # type: ignore[assignment]
-            self._codec = _CODEC
-        else:
-            self.__class__ = NativeSession  # type: ignore[assignment]
-        self.received(incoming)

@@ -13,7 +13,7 @@ from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequ
 from relay.gateways.base.observation import read_observe_request
 from relay.gateways.base.query import Parameters, parse_since, read_channels, read_flag
 from relay.gateways.base.websocket import arrival, serve
-from relay.gateways.native.channel_session import OpeningSession
+from relay.gateways.native.channel_session import ChannelSession
 from relay.gateways.native.codec import NativeCodec
 from relay.gateways.native.declaration import NAME, TOKENS
 from relay.gateways.native.previous import MarkingCodec, PreviousConnection
@@ -60,7 +60,7 @@ class NativeGateway(GatewayEndpoint):
             connection, codecs = PreviousConnection(connection), self._marking_codecs
         else:
             codecs = self._codecs
-        kind = OpeningSession if follows else NativeSession
+        kind = ChannelSession if follows else NativeSession
         session = kind(connection, worker, codecs, ticket, follows=follows)
         return session, session.enter(partial(read_request, scope, self._default_room))
 

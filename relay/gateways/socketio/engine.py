@@ -24,9 +24,9 @@ from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.gateways.socketio.text_connection import TextConnection
 from relay.gateways.socketio.upgrade_point import UpgradePoint
 from relay.http_request import counted_client
-from relay.metrics import ProtocolMetrics
 from relay.model.codec import Frame
 from relay.model.errors import BAD_PACKET, GOODBYE_CODES, NORMAL, PONG_TIMEOUT, CloseReason, Refused
+from relay.protocol_metrics import ProtocolMetrics
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection, Receiver, Transfer
 from relay.rooms.keepalive import Keepalive, KeepaliveTiming, close_unless_busy

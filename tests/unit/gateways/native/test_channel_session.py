@@ -8,8 +8,7 @@ import pytest
 
 from relay.config import Settings
 from relay.gateways.base.join_request import JoinRequest, ObserveRequest
-from relay.gateways.native.channel_session import ChannelSession, OpeningSession
-from relay.gateways.native.session import NativeSession
+from relay.gateways.native.channel_session import ChannelSession
 from relay.model.codec import Frame
 from relay.rooms.observer import Sight
 from relay.rooms.worker import Worker
@@ -20,11 +19,13 @@ from tests.unit.gateways.base.fakes import CODECS, Client, FakeConnection, until
 class Page(Client):
     """A client whose first frame is yet to come."""
 
+    session: ChannelSession
+
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.connection = FakeConnection()
         self.ticket = worker.admissions.admit("here", "native")
-        self.session = OpeningSession(self.connection, worker, CODECS, self.ticket)
+        self.session = ChannelSession(self.connection, worker, CODECS, self.ticket)
 
     async def enter(self, room: str = "default", peer: str = "", **request: Any) -> "Page":
         await self.session.enter(lambda: JoinRequest(room, peer, **request))
@@ -122,17 +123,17 @@ async def test_frames_that_are_refused_are_answered_with_errors(worker: Worker) 
     assert page.connection.reason is None
 
 
-async def test_any_other_first_frame_makes_a_native_session(worker: Worker) -> None:
+async def test_after_any_other_first_frame_no_channel_is_opened(worker: Worker) -> None:
     for first in ({"open": True, "channel": "c", "message": 1}, {"type": "ping"}):
         client = await Page(worker).enter()
         client.send(**first)
-        assert type(client.session) is NativeSession
+        assert not client.session.opens_channels
         client.send(open=True, channel="c")
         client.send(type="ping", key="last")
         await until(lambda client=client: client.answers and client.answers[-1] == "pong last")
-        assert type(client.session) is NativeSession
+        assert not client.session.opens_channels
     opened = await (await Page(worker).enter()).open("c")
-    assert type(opened.session) is ChannelSession
+    assert opened.session.opens_channels
 
 
 async def test_an_envelope_that_only_looks_like_it_is_relayed(worker: Worker) -> None:
@@ -172,4 +173,4 @@ def test_the_sessions_have_no_dictionary() -> None:
     worker = Worker(Settings())
     session = Page(worker).session
     assert not hasattr(session, "__dict__")
-    assert json.dumps(type(session).__slots__) == "[]"
+    assert type(session).__slots__ == ("_decided",)

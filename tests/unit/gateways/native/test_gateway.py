@@ -13,7 +13,7 @@ from relay.config import Settings
 from relay.gateways.base.inbox import Inbox
 from relay.gateways.base.joined_rooms import JoinedRooms
 from relay.gateways.base.query import parse_since
-from relay.gateways.native.channel_session import OpeningSession
+from relay.gateways.native.channel_session import ChannelSession
 from relay.gateways.native.gateway import choose_subprotocol, read_resume_key
 from relay.gateways.native.routes import routes
 from relay.model.envelope import MessageId
@@ -257,7 +257,7 @@ def test_the_last_id_that_a_client_has_seen() -> None:
 
 
 async def test_a_hundred_closed_connections_are_freed_by_reference_counts_alone() -> None:
-    kinds = (OpeningSession, Inbox, JoinedRooms, Member, WireConnection, WebSocketProtocol)
+    kinds = (ChannelSession, Inbox, JoinedRooms, Member, WireConnection, WebSocketProtocol)
 
     def alive() -> int:
         return sum(type(one) in kinds for one in gc.get_objects())
