@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from relay.model.envelope import BEFORE_ALL, MessageId
+from relay.model.envelope import BEFORE_ALL, MembershipVersion, MessageId
 from relay.model.publication import Receipt
 from relay.model.tree_changes import Expected, Prepared, TreeChange, TreePart
 
@@ -25,10 +25,14 @@ class Writer(Struct, frozen=True):
     seen: MessageId = BEFORE_ALL
 
 
-class WriteReceipt(Receipt, frozen=True):
+class WriteReceipt(Receipt):
     """The id of a change; `part` is the part of the tree that was asked for, as of that id, None if none was."""
 
-    part: TreePart | None = None
+    __slots__ = ("part",)
+
+    def __init__(self, text: bytes, version: MembershipVersion | None = None, part: TreePart | None = None) -> None:
+        super().__init__(text, version=version)
+        self.part = part
 
 
 class Ended(NamedTuple):

@@ -13,7 +13,11 @@ from mypy_extensions import mypyc_attr
 from relay.model.commands import Command
 from relay.model.events import Event
 
-_MEDIUM: Final = struct.Struct("!BBH")
+_TEXT: Final = 0x81
+_MEDIUM_TEXT: Final = b"\x81\x7e"
+_MEDIUM_BINARY: Final = b"\x82\x7e"
+"""The first bytes of a frame whose length takes two more."""
+
 _LARGE: Final = struct.Struct("!BBQ")
 
 
@@ -100,7 +104,7 @@ def _head(first: int, length: int) -> bytes:
     if length < 126:
         return bytes((first, length))
     if length < 65_536:
-        return _MEDIUM.pack(first, 126, length)
+        return (_MEDIUM_TEXT if first == _TEXT else _MEDIUM_BINARY) + length.to_bytes(2, "big")
     return _LARGE.pack(first, 127, length)
 
 

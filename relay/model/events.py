@@ -6,44 +6,13 @@ from typing import Literal
 
 from msgspec import Struct
 
-from relay.model.envelope import BEFORE_ALL, MessageId, unseal
+from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.ice import IceOffer
+from relay.model.message import Message as Message
+from relay.model.message import TreeMessage as TreeMessage
 from relay.model.rules import RoomRules
 
 # Events of a room, and gaps, which a bus delivers.
-
-
-# `dict`: the cached property needs one. It is made on first use, so native clients alone never pay for it.
-class Message(Struct, frozen=True, dict=True):
-    """An envelope for the members of `room`, or only for those in `to`.
-
-    `body` is the envelope with `from` and `id`, without its closing brace (see `envelope.seal`).
-    """
-
-    room: str
-    id: MessageId
-    sender: str
-    to: tuple[str, ...]
-    channel: str
-    body: bytes
-
-    @property
-    def envelope(self) -> bytes:
-        """The envelope as its sender wrote it, without white space at its end; made once for all codecs."""
-        # `functools.cached_property` takes a lock in Python 3.11, which costs more than the work itself.
-        cache = self.__dict__
-        if not cache:
-            cache["envelope"] = unseal(self.body)
-        envelope: bytes = cache["envelope"]
-        return envelope
-
-
-class TreeMessage(Message, frozen=True, dict=True):
-    """A change of the tree of `room`, as an envelope with a `path` there (see `relay.model.tree`).
-
-    The value at the path is the `message` of the envelope now; or those of its `children`, by their paths below.
-    If `to` is empty, it is a message for all members, else only for members that read trees.
-    """
 
 
 class MemberJoined(Struct, frozen=True):

@@ -1,12 +1,16 @@
 """A message on its way to the bus, and what the bus returns for it."""
 
-from msgspec import Struct
+from typing import Final
+
+from mypy_extensions import mypyc_attr
 
 from relay.model.commands import Publish
 from relay.model.envelope import BEFORE_ALL, MembershipVersion, MessageId, read_id
 
+_NO_VERSION: Final = MembershipVersion()
 
-class Publication(Struct, frozen=True):
+
+class Publication:
     """A `Publish` command on its way to the bus, with the worker's data about its sender.
 
     `room` is the receiving room (that of the command may be "", for the connection's own). `sender` is the peer id
@@ -16,13 +20,26 @@ class Publication(Struct, frozen=True):
     fingerprint of its resume key ("" for none).
     """
 
-    command: Publish
-    room: str
-    sender: str
-    generation: int = 0
-    version: MembershipVersion = MembershipVersion()
-    seen: MessageId = BEFORE_ALL
-    proof: str = ""
+    # Not a struct: a native class of the compiled build, whose attributes are read without a call.
+    __slots__ = ("command", "generation", "proof", "room", "seen", "sender", "version")
+
+    def __init__(
+        self,
+        command: Publish,
+        room: str,
+        sender: str,
+        generation: int = 0,
+        version: MembershipVersion = _NO_VERSION,
+        seen: MessageId = BEFORE_ALL,
+        proof: str = "",
+    ) -> None:
+        self.command = command
+        self.room = room
+        self.sender = sender
+        self.generation = generation
+        self.version = version
+        self.seen = seen
+        self.proof = proof
 
     @property
     def key(self) -> str:
@@ -38,16 +55,31 @@ class Publication(Struct, frozen=True):
         return identity.after[0] == epoch and earlier.seq > identity.after[1]
 
 
-class Receipt(Struct, frozen=True):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Receipt:
     """The id of a publication (`text` is `epoch-sequence`).
 
     `repeat`: it was delivered under this id before, and not again. `version`, if any, belongs into the sender's next
     publication.
     """
 
-    text: bytes
-    repeat: bool = False
-    version: MembershipVersion | None = None
+    __slots__ = ("repeat", "text", "version")
+
+    def __init__(self, text: bytes, repeat: bool = False, version: MembershipVersion | None = None) -> None:
+        self.text = text
+        self.repeat = repeat
+        self.version = version
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Receipt):
+            return NotImplemented
+        return (self.text, self.repeat, self.version) == (other.text, other.repeat, other.version)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return f"Receipt({self.text!r}, {self.repeat}, {self.version})"
 
     @property
     def id(self) -> MessageId:

@@ -189,13 +189,20 @@ class Hub:
             targets = [room.members[peer] for peer in dict.fromkeys(message.to) if peer in room.members]
         if room.observers is not None:
             targets = [*targets, *room.observers.listening]
+        # Most members have the same codec as the one before, so that nothing has to be looked up.
         frames: dict[str, Frame] = {}
+        last: Encoder | None = None
+        frame: Frame | None = None
         for member in targets:
             if member.receives(message):
-                key = member.codec.key
-                frame = frames.get(key)
-                if frame is None:
-                    frame = frames[key] = self._encode(member.codec, message)
+                codec = member.codec
+                if frame is None or codec is not last:
+                    if frame is not None and last is not None:
+                        frames[last.key] = frame
+                    frame = frames.get(codec.key) if frames else None
+                    if frame is None:
+                        frame = self._encode(codec, message)
+                    last = codec
                 member.connection.write(frame)
 
     def _deliver_burst(self, room: LocalRoom, messages: Sequence[Message]) -> None:

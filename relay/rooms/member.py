@@ -3,13 +3,17 @@
 from collections.abc import Iterable
 from typing import ClassVar, Final, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from relay.backend.stamps import split_previous
 from relay.limits import TokenBucket
 from relay.model.codec import Encoder, Frame
+from relay.model.commands import Publish
 from relay.model.envelope import BEFORE_ALL, MembershipVersion
-from relay.model.errors import CloseReason
+from relay.model.errors import CloseReason, RelayError
 from relay.model.events import Event, Message, RoomEvent
 from relay.model.names import TREE
+from relay.model.publication import Receipt
 from relay.rooms.connection import Connection
 
 TREES: Final = (TREE,)
@@ -79,6 +83,17 @@ def send_to_all(listeners: Iterable[Listener], event: Event) -> None:
         if frame is None:
             frame = frames[key] = listener.codec.encode(event)
         listener.connection.write(frame)
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class OutcomeReceiver:
+    """Takes the outcomes of the messages that its client has published; in most cases a session."""
+
+    __slots__ = ()
+
+    def published(self, member: "Member", command: Publish, outcome: Receipt | RelayError) -> None:
+        """Take the outcome of a message of this member; called once for each."""
+        raise NotImplementedError
 
 
 class Host(Protocol):

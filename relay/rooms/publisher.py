@@ -10,14 +10,14 @@ from relay.backend.channels import RecentChannels
 from relay.limits import Clock
 from relay.metrics import Metrics
 from relay.model.commands import Publish
-from relay.model.envelope import BEFORE_ALL
+from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.model.errors import NotMember, RelayError, Replaced, Unavailable
 from relay.model.names import SERVER
 from relay.model.publication import Publication, Receipt
 from relay.rooms.announcer import Announcer
 from relay.rooms.fan_out import SMALL, FanOut
 from relay.rooms.hub import Hub
-from relay.rooms.member import Member
+from relay.rooms.member import Member, OutcomeReceiver
 from relay.tasks import BackgroundTasks, guarded
 
 log = logging.getLogger("relay.rooms.publisher")
@@ -43,7 +43,7 @@ class Publisher:
     """Publishes for the members of one worker.
 
     With callbacks, and not with tasks: all of a message's Python takes about fifteen microseconds, and a task would add
-    several. Each message that a member sends passes through `publish` and `_published`.
+    several. Each message that a member sends passes through `publish_for` and `_MemberPublication.published`.
     """
 
     def __init__(
@@ -74,22 +74,28 @@ class Publisher:
     def publish(self, member: Member, command: Publish, done: Published) -> float:
         """Publish a member's envelope; `done` is called with the outcome as by `Bus.publish`.
 
+        Returns the same as `publish_for`.
+        """
+        return self.publish_for(_Callback(done), member, command)
+
+    def publish_for(self, receiver: OutcomeReceiver, member: Member, command: Publish) -> float:
+        """Publish a member's envelope; `receiver` takes the outcome, perhaps before this returns.
+
         Returns the seconds for which no further message of the sender should be served, mostly 0; see `FanOut`.
         """
-        room = member.room
+        room, channel = member.room, command.channel
         local = self._rooms.get(room)
-        seen = BEFORE_ALL if local is None else local.last
-        publication = Publication(command, room, member.peer, member.generation, member.version, seen)
-        if command.channel and (room, command.channel) not in self._channels.noted:
-            self._channels.note(room, command.channel)
+        if channel and (room, channel) not in self._channels.noted:
+            self._channels.note(room, channel)
         self._publications += 1
         started = 0.0 if self._publications % _SAMPLED else self._clock()
-        published = partial(self._published, member, publication, started, done)
+        seen = BEFORE_ALL if local is None else local.last
+        publication = _MemberPublication(command, member, seen, self, receiver, started)
         if self._waiting and (waiting := self._waiting.get(member)) is not None:
             # Behind those that wait: sent now, it would overtake them.
-            waiting.later.append(partial(self._send, publication, published))
+            waiting.later.append(partial(self._send, publication, publication.published))
         else:
-            self._bus.publish(publication, published)
+            self._bus.publish(publication, publication.published)
         return self._fan_out.charge(local, command) if local is not None and len(local.members) > SMALL else 0.0
 
     async def publish_from_server(self, room: str, command: Publish, sender: str = SERVER) -> Receipt:
@@ -128,28 +134,16 @@ class Publisher:
             self._channels.note(publication.room, publication.command.channel)
         self._bus.publish(publication, reply.done)
 
-    def _published(
-        self, member: Member, publication: Publication, started: float, done: Published, outcome: Receipt | RelayError
-    ) -> None:
-        if isinstance(outcome, Receipt):
-            if outcome.version is not None:
-                member.version = outcome.version
-            if started:
-                self._measure(member.room, outcome, started)
-        elif isinstance(outcome, NotMember):
-            self._wait(member, partial(self._send, publication, partial(self._published_again, done)))
-            return
-        elif isinstance(outcome, Replaced):
-            self._hub.close_replaced(member)
-        done(outcome)
+    # For `_MemberPublication`.
 
-    def _wait(self, member: Member, send: _Send) -> None:
+    def wait(self, publication: "_MemberPublication") -> None:
         """Keep an envelope that came back until its member is announced."""
+        member = publication.member
         waiting = self._waiting.get(member)
         if waiting is None:
             waiting = self._waiting[member] = _Waiting()
             self._tasks.spawn(self._publish_again(member), "publish again")
-        waiting.returned.append(send)
+        waiting.returned.append(partial(self._send, publication, publication.published_again))
 
     async def _publish_again(self, member: Member) -> None:
         """Announce a member that Redis has no entry of, although it is connected here, and publish in its order."""
@@ -173,16 +167,70 @@ class Publisher:
         else:
             done(error)
 
-    @staticmethod
-    def _published_again(done: Published, outcome: Receipt | RelayError) -> None:
-        # The announcement had no effect, or was undone at once. The client must not get `not_joined`: it is in the
-        # room, and would give its message up.
-        done(Unavailable() if isinstance(outcome, NotMember) else outcome)
+    def close_replaced(self, member: Member) -> None:
+        """Close the connection of a member whose peer has a newer one."""
+        self._hub.close_replaced(member)
 
-    def _measure(self, room: str, receipt: Receipt, started: float) -> None:
+    def measure(self, room: str, receipt: Receipt, started: float) -> None:
+        """Note how long a message takes that was published at this time."""
         self._metrics.publish_seconds.observe(self._clock() - started)
         observe = self._metrics.delivery_seconds.observe
         self._hub.when_delivered(room, receipt.id, lambda: observe(self._clock() - started))
+
+
+class _MemberPublication(Publication):
+    """A member's message on its way, and the way of its outcome: one object, where partial functions would be three."""
+
+    __slots__ = ("_publisher", "_receiver", "_started", "member")
+
+    def __init__(
+        self,
+        command: Publish,
+        member: Member,
+        seen: MessageId,
+        publisher: Publisher,
+        receiver: OutcomeReceiver,
+        started: float,
+    ) -> None:
+        super().__init__(command, member.room, member.peer, member.generation, member.version, seen)
+        self.member = member
+        self._publisher = publisher
+        self._receiver = receiver
+        self._started = started
+
+    def published(self, outcome: Receipt | RelayError) -> None:
+        """Take the outcome, and hand it on, unless the message is published once more."""
+        if isinstance(outcome, Receipt):
+            if outcome.version is not None:
+                self.member.version = outcome.version
+            if self._started:
+                self._publisher.measure(self.room, outcome, self._started)
+        elif isinstance(outcome, NotMember):
+            self._publisher.wait(self)
+            return
+        elif isinstance(outcome, Replaced):
+            self._publisher.close_replaced(self.member)
+        self._receiver.published(self.member, self.command, outcome)
+
+    def published_again(self, outcome: Receipt | RelayError) -> None:
+        """Take the outcome of the second time."""
+        # The announcement had no effect, or was undone at once. The client must not get `not_joined`: it is in the
+        # room, and would give its message up.
+        final = Unavailable() if isinstance(outcome, NotMember) else outcome
+        self._receiver.published(self.member, self.command, final)
+
+
+class _Callback(OutcomeReceiver):
+    """Hands the outcome of one message to a function."""
+
+    __slots__ = ("_done",)
+
+    def __init__(self, done: Published) -> None:
+        self._done = done
+
+    def published(self, member: Member, command: Publish, outcome: Receipt | RelayError) -> None:
+        """Call it."""
+        self._done(outcome)
 
 
 class _Reply:

@@ -48,7 +48,7 @@ from relay.rooms.guesses import Guesses
 from relay.rooms.health import Health
 from relay.rooms.large_messages import LargeMessages
 from relay.rooms.late_messages import LateMessages
-from relay.rooms.member import Listener, Member
+from relay.rooms.member import Listener, Member, OutcomeReceiver
 from relay.rooms.observer import Observer
 from relay.rooms.outside_rates import OutsideRates
 from relay.rooms.quotas import Quotas
@@ -129,6 +129,7 @@ class Worker:
         self.admissions = _admissions(settings, self._parts.stored, self.metrics, self.clock)
         # Called for each message: bound here, and not wrapped in methods, they cost no further call.
         self.publish: Callable[[Member, Publish, Published], float] = self._parts.publisher.publish
+        self.publish_for: Callable[[OutcomeReceiver, Member, Publish], float] = self._parts.publisher.publish_for
         self.when_delivered: Callable[[str, MessageId, Callable[[], None]], None] = self._parts.hub.when_delivered
         self.await_arrival: Callable[[str, str, Callable[[], None]], Callable[[], None]]
         self.await_arrival = self._parts.hub.await_arrival

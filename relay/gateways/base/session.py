@@ -59,14 +59,14 @@ from relay.model.events import Failure, Refreshed, TokenExpiring
 from relay.model.publication import Receipt
 from relay.rooms.admissions import Ticket
 from relay.rooms.connection import Connection
-from relay.rooms.member import Member
+from relay.rooms.member import Member, OutcomeReceiver
 from relay.rooms.worker import Worker
 
 log = logging.getLogger("relay.session")
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class Session(Generic[In]):
+class Session(OutcomeReceiver, Generic[In]):
     """Serves one client: takes its requests, and executes the commands that its codec makes of them.
 
     Requests are decoded, and checked against the limits on rate and size, when they arrive. They are served in the
@@ -497,19 +497,17 @@ class Session(Generic[In]):
         stored = (self._pace or self._make_pace()).stored
         if not stored.open and stored.is_used_up:
             command = structs.replace(command, stored=False)
-        if len(command.envelope) < LARGE:
-            self._inbox.in_flight += 1
-            published = partial(self._published, member, command.key)
-        else:
-            units = weight(len(command.envelope))
-            self._inbox.in_flight += units
-            published = partial(self._published, member, command.key, units=units)
-        held = self._worker.publish(member, command, published)
+        size = len(command.envelope)
+        self._inbox.in_flight += 1 if size < LARGE else weight(size)
+        held = self._worker.publish_for(self, member, command)
         if held:
             (self._pace or self._make_pace()).hold(held)
 
-    def _published(self, member: Member, key: str, outcome: Receipt | RelayError, units: int = 1) -> None:
-        if isinstance(outcome, RelayError):
+    def published(self, member: Member, command: Publish, outcome: Receipt | RelayError) -> None:
+        """Acknowledge a message, or send the error."""
+        size, key = len(command.envelope), command.key
+        units = 1 if size < LARGE else weight(size)
+        if not isinstance(outcome, Receipt):
             self._publish_failed(member, key, units, outcome)
         elif key:
             if self._acknowledgements is None:

@@ -371,7 +371,7 @@ async def test_a_fault_in_a_command_closes_the_connection_and_is_logged(caplog: 
         def fail(*_: object) -> None:
             raise ZeroDivisionError
 
-        client.worker.publish = fail
+        client.worker.publish_for = fail
         client.send(n=1)
         assert client.connection.reason is INTERNAL
         assert "ZeroDivisionError" in caplog.text
@@ -396,7 +396,7 @@ async def test_a_fault_in_a_command_that_waits_for_redis_closes_the_connection()
 @pytest.mark.parametrize(("error", "code"), [(Replaced(), "replaced"), (NotMember(), "not_joined")])
 async def test_a_publish_that_fails_is_answered_with_its_error(error: RelayError, code: str) -> None:
     async with visiting() as client:
-        client.worker.publish = lambda member, command, done: done(error)
+        client.worker.publish_for = lambda receiver, member, command: receiver.published(member, command, error)
         client.send(n=1, key="a")
         assert client.answers == ["error a"]
         assert client.connection.events[-1]["code"] == code
