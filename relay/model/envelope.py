@@ -47,7 +47,7 @@ class MessageId(NamedTuple):
         return b"%d-%d" % self
 
 
-BEFORE_ALL = MessageId(0, 0)
+BEFORE_ALL: Final = MessageId(0, 0)
 """Less than every id of an event."""
 
 
@@ -96,13 +96,16 @@ def unseal(body: bytes) -> bytes:
     return body.rpartition(b'"from":"')[0].removesuffix(b",") + b"}"
 
 
-_LARGE = 4096
+_UNSET: Final = msgspec.UNSET
+"""A constant of this module is found without looking for its name, in the compiled build."""
+
+_LARGE: Final = 4096
 """Bytes from which on a list in an envelope could have so many parts that reading them takes long."""
 
-_heads = msgspec.json.Decoder(LabelledHead)
-_unlabelled = msgspec.json.Decoder(UnlabelledHead)
-_typed = msgspec.json.Decoder(TypedHead)
-_fields = msgspec.json.Decoder(EnvelopeFields)
+_heads: Final = msgspec.json.Decoder(LabelledHead)
+_unlabelled: Final = msgspec.json.Decoder(UnlabelledHead)
+_typed: Final = msgspec.json.Decoder(TypedHead)
+_fields: Final = msgspec.json.Decoder(EnvelopeFields)
 
 
 def read_envelope(text: bytes) -> Publish:
@@ -135,7 +138,7 @@ def read_frame(text: bytes) -> Publish | None:
         if error.code == "bad_envelope" and _is_command(text):
             return None
         raise
-    if head.type is not UNSET:
+    if head.type is not _UNSET:
         return None
     if deep:
         raise too_deep()
@@ -182,7 +185,7 @@ def _excerpt(text: bytes) -> bytes:
 
 def _publish(head: LabelledHead | UnlabelledHead, text: bytes) -> Publish:
     key = head.key or ""
-    if not (head.type is UNSET and head.sender is UNSET and head.id is UNSET and head.room is UNSET):
+    if not (head.type is _UNSET and head.sender is _UNSET and head.id is _UNSET and head.room is _UNSET):
         raise BadFrame("reserved_field", about="envelope", key=key)
     to = () if head.to is None else _addressees(head.to, key)
     channel = head.channel

@@ -1,11 +1,8 @@
 """Messages: the envelopes that a bus delivers to a room."""
 
-from mypy_extensions import mypyc_attr
-
 from relay.model.envelope import MessageId, unseal
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Message:
     """An envelope for the members of `room`, or only for those in `to`.
 

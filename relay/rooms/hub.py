@@ -81,6 +81,7 @@ class Hub:
         on_closed: Callable[[str], None] = lambda room: None,
     ) -> None:
         self.rooms = rooms
+        self._by_name = rooms.by_name
         self._notices = notices
         self._metrics = metrics
         self._foreign = ForeignEvents(metrics, time.monotonic)
@@ -97,7 +98,8 @@ class Hub:
         """Deliver each event to the members that it is for: one room after the other, each room's events in order."""
         rooms: dict[str, list[RoomEvent]] = {}
         for event in batch:
-            if isinstance(event, Gap):
+            # First, as nearly all are messages, and the compiled build compares its own classes faster.
+            if not isinstance(event, Message) and isinstance(event, Gap):
                 # Events before the gap are delivered first: the history is read from the room's last id on.
                 self._deliver_rooms(rooms)
                 rooms = {}
@@ -116,7 +118,7 @@ class Hub:
                 log.exception("an event of room %s was not delivered; other rooms are not affected", name)
 
     def _deliver_room(self, name: str, events: Sequence[RoomEvent]) -> None:
-        room = self.rooms.get(name)
+        room = self._by_name.get(name)
         if room is None:
             return
         if len(events) == 1:

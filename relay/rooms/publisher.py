@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from relay.backend.bus import Bus, Published
 from relay.backend.channels import RecentChannels
@@ -22,8 +23,11 @@ from relay.tasks import BackgroundTasks, guarded
 
 log = logging.getLogger("relay.rooms.publisher")
 
-_SAMPLED = 16
-"""One message in so many is timed, from the publish to its delivery to this worker's members."""
+_SAMPLED: Final = 16
+"""One message in so many is timed, from the publish to its delivery to this worker's members.
+
+Only one at a time: of the messages of one turn, one shows what all of them take.
+"""
 
 _Send = Callable[[RelayError | None], None]
 """Publishes an envelope that waits for the announcement of its member, or passes the error on."""
@@ -60,6 +64,7 @@ class Publisher:
     ) -> None:
         self._hub = hub
         self._rooms = hub.rooms
+        self._by_name = hub.rooms.by_name
         self._bus = bus
         self._announcer = announcer
         self._tasks = tasks
@@ -67,7 +72,9 @@ class Publisher:
         self._fan_out = fan_out
         self._clock = clock
         self._metrics = metrics
-        self._publications = 0
+        # Messages since one was timed.
+        self._untimed = 0
+        self._is_timing = False
         # By member that Redis has no entry of.
         self._waiting: dict[Member, _Waiting] = {}
 
@@ -84,11 +91,11 @@ class Publisher:
         Returns the seconds for which no further message of the sender should be served, mostly 0; see `FanOut`.
         """
         room, channel = member.room, command.channel
-        local = self._rooms.get(room)
+        local = self._by_name.get(room)
         if channel and (room, channel) not in self._channels.noted:
             self._channels.note(room, channel)
-        self._publications += 1
-        started = 0.0 if self._publications % _SAMPLED else self._clock()
+        self._untimed += 1
+        started = self._start_timing() if self._untimed >= _SAMPLED and not self._is_timing else 0.0
         seen = BEFORE_ALL if local is None else local.last
         publication = _MemberPublication(command, member, seen, self, receiver, started)
         if self._waiting and (waiting := self._waiting.get(member)) is not None:
@@ -171,11 +178,17 @@ class Publisher:
         """Close the connection of a member whose peer has a newer one."""
         self._hub.close_replaced(member)
 
-    def measure(self, room: str, receipt: Receipt, started: float) -> None:
-        """Note how long a message takes that was published at this time."""
-        self._metrics.publish_seconds.observe(self._clock() - started)
-        observe = self._metrics.delivery_seconds.observe
-        self._hub.when_delivered(room, receipt.id, lambda: observe(self._clock() - started))
+    def measure(self, room: str, outcome: Receipt | RelayError, started: float) -> None:
+        """Note how long a message takes that was published at this time; nothing, if it was not published."""
+        self._is_timing = False
+        if isinstance(outcome, Receipt):
+            self._metrics.publish_seconds.observe(self._clock() - started)
+            observe = self._metrics.delivery_seconds.observe
+            self._hub.when_delivered(room, outcome.id, lambda: observe(self._clock() - started))
+
+    def _start_timing(self) -> float:
+        self._untimed, self._is_timing = 0, True
+        return self._clock()
 
 
 class _MemberPublication(Publication):
@@ -200,11 +213,11 @@ class _MemberPublication(Publication):
 
     def published(self, outcome: Receipt | RelayError) -> None:
         """Take the outcome, and hand it on, unless the message is published once more."""
+        if self._started:
+            self._publisher.measure(self.room, outcome, self._started)
         if isinstance(outcome, Receipt):
             if outcome.version is not None:
                 self.member.version = outcome.version
-            if self._started:
-                self._publisher.measure(self.room, outcome, self._started)
         elif isinstance(outcome, NotMember):
             self._publisher.wait(self)
             return

@@ -14,25 +14,25 @@ class LocalRooms:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._by_name: dict[str, LocalRoom] = {}
-        # Asked for each message and each delivery: the dictionary's own method costs no further call.
-        self.get: Callable[[str], LocalRoom | None] = self._by_name.get
+        # The path of a message looks here itself, which costs no further call.
+        self.by_name: dict[str, LocalRoom] = {}
+        self.get: Callable[[str], LocalRoom | None] = self.by_name.get
 
     def __len__(self) -> int:
         """How many rooms there are on this worker."""
-        return len(self._by_name)
+        return len(self.by_name)
 
     def __getitem__(self, name: str) -> LocalRoom:
         """The room of this name, which has members or observers."""
-        return self._by_name[name]
+        return self.by_name[name]
 
     def names(self) -> list[str]:
         """The names of the rooms."""
-        return list(self._by_name)
+        return list(self.by_name)
 
     def occupied(self) -> list[str]:
         """The names of the rooms that have members here; the others only have observers."""
-        return [name for name, room in self._by_name.items() if room.has_members]
+        return [name for name, room in self.by_name.items() if room.has_members]
 
     def has_members(self, name: str) -> bool:
         """Whether the room has members here, joining ones included."""
@@ -46,7 +46,7 @@ class LocalRooms:
 
     def members(self) -> Iterator[Member]:
         """Every welcomed member of every room."""
-        for room in self._by_name.values():
+        for room in self.by_name.values():
             yield from room.welcomed_members()
 
     def last(self, name: str) -> MessageId:
@@ -68,7 +68,7 @@ class LocalRooms:
         """Add a member or an observer that waits for its welcome: the room's events go into its backlog from now on."""
         room = self.get(listener.room)
         if room is None:
-            room = self._by_name[listener.room] = LocalRoom(listener.room)
+            room = self.by_name[listener.room] = LocalRoom(listener.room)
             self._metrics.rooms.set(len(self))
         room.stage(listener)
         if isinstance(listener, Observer):
@@ -101,7 +101,7 @@ class LocalRooms:
 
     def _drop_if_empty(self, room: LocalRoom) -> None:
         if room.empty:
-            del self._by_name[room.name]
+            del self.by_name[room.name]
             self._metrics.rooms.set(len(self))
             # No further event is delivered here, so the callbacks would wait for ever. An early acknowledgement can
             # mislead no member, as none is left.

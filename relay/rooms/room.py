@@ -17,7 +17,7 @@ from relay.rooms.presence_batch import PresenceBatch
 NOT_BEGUN: Final = MessageId(0, 1)
 """The position of a room of which Redis has no state, and which only has observers here."""
 
-_FEW = 4
+_FEW: Final = 4
 """Up to this many members, writing message by message is cheaper than joining the messages of a burst first."""
 
 _MOST_BUFFERED = 5000

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -47,20 +47,21 @@ log = logging.getLogger("relay.backend.redis")
 _PAGE = 500
 """Entries of one page of the history."""
 
-_NO_MEMBER, _NOTICE = NO_MEMBER.encode("ascii"), NOTICE.encode("ascii")
+_NO_MEMBER: Final = NO_MEMBER.encode("ascii")
+_NOTICE: Final = NOTICE.encode("ascii")
 
-_TREES: dict[bytes, tuple[str, ...]] = {TREE.encode("ascii"): (TREE,), SHARED_TREE.encode("ascii"): ()}
+_TREES: Final[dict[bytes, tuple[str, ...]]] = {TREE.encode("ascii"): (TREE,), SHARED_TREE.encode("ascii"): ()}
 """Receivers of changes of trees, and those of the message that each of them becomes."""
 
-_DOLLAR = ord("$")
+_DOLLAR: Final = ord("$")
 
-_GUARDS = b"}:rules"
+_GUARDS: Final = b"}:rules"
 """The end of the Redis channels of workers that can restore rules; see `Keys.guards`."""
 
-_ASKS = b"?"
+_ASKS: Final = b"?"
 """The message of join.lua there."""
 
-_text = msgspec.json.Decoder(str)
+_text: Final = msgspec.json.Decoder(str)
 
 
 class RedisBus:

@@ -162,3 +162,27 @@ async def test_a_post_is_published_although_the_place_has_moved_to_another_worke
     receipt = await world.publisher.publish_by_key("room", "a", fingerprint("its own key"), Publish(b"{}"))
     assert not receipt.repeat
     assert member.connection.reason is REPLACED
+
+
+async def test_one_message_at_a_time_is_timed_and_one_in_sixteen_at_most(world: World, monkeypatch) -> None:
+    member = await world.join("a")
+    counts = world.metrics.publish_seconds._counts
+    held = []
+    publish = world.bus.publish
+    monkeypatch.setattr(world.bus, "publish", lambda publication, done: held.append((publication, done)))
+    for _ in range(48):
+        world.publisher.publish(member, Publish(b"{}"), lambda _: None)
+    for publication, done in held:
+        publish(publication, done)
+    assert sum(counts) == 1
+    monkeypatch.setattr(world.bus, "publish", publish)
+    for _ in range(16):
+        await world.publish(member)
+    assert sum(counts) == 2
+    monkeypatch.setattr(world.bus, "publish", lambda publication, done: done(Unavailable()))
+    for _ in range(20):
+        world.publisher.publish(member, Publish(b"{}"), lambda _: None)
+    monkeypatch.setattr(world.bus, "publish", publish)
+    for _ in range(16):
+        await world.publish(member)
+    assert sum(counts) == 3
