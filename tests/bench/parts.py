@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from statistics import median
 from threading import Thread
 
@@ -25,7 +26,7 @@ from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.connection import RedisConnection, pack
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.line import Line
-from relay.backend.redis.scripts import PUBLISH, PUBLISH_TOGETHER
+from relay.backend.redis.scripts import PUBLISH_TOGETHER
 from relay.config import Settings
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.session import WebSocketSession
@@ -47,8 +48,6 @@ ROOMS, MEMBERS, ROUNDS, REPEATS, TOGETHER = 50, 2, 300, 5, 24
 KEYS = Keys("relay")
 DIALECT = CodecPair(NativeCodec(), NativeCodec(tagged=True))
 TOGETHER_SHA = PUBLISH_TOGETHER.sha.encode()
-MESSAGES = {"two": 2, "ten": 10}
-"""Messages of one call, by the first word of its name."""
 NOTHING = hashlib.sha1(b"return 1", usedforsecurity=False).hexdigest()
 ENVELOPE = json.dumps({"sender": "c1", "channel": "bench", "message": "x" * 350}, separators=(",", ":")).encode()
 PLACE, FENCE = MessageId(1_700_000_000_000, 10), MembershipVersion(1_700_000_000_000_000, 1_700_000_000_000)
@@ -153,16 +152,18 @@ class Stage:
             if command[0] != b"EVALSHA":  # The first message in a channel has the channel noted.
                 replies.append(b":1\r\n")
                 continue
-            channel = command[7].decode()
-            texts = [command[8]]
-            if command[1] == TOGETHER_SHA:
-                texts = command[16 : 16 + int(command[8])]
-                replies.append(b"*%d\r\n" % len(texts))
-            for text in texts:
-                self.seq[channel] += 1
-                place = b"%d-%d" % (PLACE.epoch, self.seq[channel])
-                replies.append(b"$%d\r\n%b\r\n" % (len(place), place))
-                heard.append(pack("message", channel, b'm %b %b%b"' % (place, text, place)))
+            # No message has a key. Behind the keys stand the number of rooms, three more arguments, and the rooms.
+            assert command[1] == TOGETHER_SHA
+            at = 7 + int(command[2])
+            replies.append(b"*%d\r\n" % int(command[at - 4]))
+            for _ in range(int(command[at - 4])):
+                channel, number = command[at].decode(), int(command[at + 2])
+                self.seq[channel] += number
+                # Nobody else publishes, so the worker knows the ids.
+                assert int(command[at + 3]) == self.seq[channel]
+                replies.append(b":%d\r\n" % self.seq[channel])
+                heard += [pack("message", channel, text) for text in command[at + 5 : at + 5 + number]]
+                at += 5 + number
         pieces = [b"".join(heard[i : i + TOGETHER]) for i in range(0, len(heard), TOGETHER)]
         return b"".join(replies), pieces
 
@@ -226,34 +227,50 @@ class Client:
         return got
 
 
-def commands(channels: Sequence[str]) -> dict[str, list[bytes]]:
-    """Alternative commands, once in each room, by name: first the worker's own, for one message and for several."""
-    tail, rest = b'peer \n"bench"\n%b,"from":"peer","id":"' % ENVELOPE[:-1], "1 0 3600000 150000 10000 120000 0 "
+@dataclass(frozen=True)
+class Script:
+    """A way to publish `each` messages in every room, with so many `rooms` in a call, with the history or without."""
 
-    def script(sha: object, log: int) -> list[bytes]:
-        claim = (FENCE.number, FENCE.epoch, PLACE.seq)
-        return [
-            pack("EVALSHA", str(sha), 4, *KEYS.of_room(room)[:4], KEYS.channel(room), tail, *claim, log, 0, rest)
-            for room in channels
-        ]
+    each: int = 1
+    rooms: int = 1
+    log: bool = False
+    sha: str = PUBLISH_TOGETHER.sha
 
-    def together(number: int, log: int) -> list[bytes]:
-        head = (number, FENCE.number, FENCE.epoch, PLACE.seq, log, 0, rest[2:], "1 " * number)
-        return [
-            pack("EVALSHA", TOGETHER_SHA, 4, *KEYS.of_room(room)[:4], KEYS.channel(room), *head, *[tail] * number)
-            for room in channels
-        ]
+    def commands(self, turn: int) -> list[bytes]:
+        """The commands of one turn; as its texts have their ids, each turn has commands of its own."""
+        first, packed = PLACE.seq + turn * self.each + 1, []
+        ids = [b"%d-%d" % (PLACE.epoch, first + number) for number in range(self.each)]
+        texts = [b'm %b peer \n"bench"\n%b,"from":"peer","id":"%b"' % (one, ENVELOPE[:-1], one) for one in ids]
+        head = (FENCE.number, self.each, first + self.each - 1, f"{PLACE.epoch}-{first - 1} 0 - {'1 ' * self.each}")
+        for at in range(0, ROOMS, self.rooms):
+            some = [f"bench{number}" for number in range(at, min(at + self.rooms, ROOMS))]
+            keys = [key for room in some for key in KEYS.of_room(room)[:4]]
+            common = (len(some), 1000 if self.log else 0, "3600000 150000 10000 120000 0 ", 0)
+            rooms = [argument for room in some for argument in (KEYS.channel(room), *head, *texts)]
+            packed.append(pack("EVALSHA", self.sha, len(keys), *keys, *common, *rooms))
+        return packed
 
-    return {
-        "as it is": script(PUBLISH.sha, 0),
-        "as it is, with the log": script(PUBLISH.sha, 1000),
-        "two messages in one call": together(2, 0),
-        "two messages in one call, with the log": together(2, 1000),
-        "ten messages in one call": together(10, 0),
-        "ten messages in one call, with the log": together(10, 1000),
-        "a script that does nothing": script(NOTHING, 0),
-        "a plain PUBLISH, without id or check": [pack("PUBLISH", KEYS.channel(room), tail) for room in channels],
-    }
+
+class Plain(Script):
+    """The least that Redis could be asked for."""
+
+    def commands(self, turn: int) -> list[bytes]:
+        text = b'peer \n"bench"\n%b,"from":"peer","id":"' % ENVELOPE[:-1]
+        return [pack("PUBLISH", KEYS.channel(f"bench{number}"), text) for number in range(ROOMS)]
+
+
+SCRIPTS = {
+    "as it is": Script(),
+    "as it is, with the log": Script(log=True),
+    "two messages of a room in one call": Script(each=2),
+    "ten messages of a room in one call": Script(each=10),
+    "sixteen rooms in one call": Script(rooms=16),
+    "eight rooms in one call, two messages of each": Script(each=2, rooms=8),
+    "eight rooms in one call, two messages of each, with the log": Script(each=2, rooms=8, log=True),
+    "a script that does nothing": Script(sha=NOTHING),
+    "a plain PUBLISH, without id or check": Plain(),
+}
+"""Alternative ways, by name: first the worker's own, for one message and for several."""
 
 
 def redis_parts() -> None:
@@ -261,22 +278,23 @@ def redis_parts() -> None:
     rooms = [f"bench{number}" for number in range(ROOMS)]
     with redis_of_our_own() as (process, port):
         client, ear = Client(port), Client(port)
-        for source in (PUBLISH.source, PUBLISH_TOGETHER.source, "return 1"):
+        for source in (PUBLISH_TOGETHER.source, "return 1"):
             client.ask(pack("SCRIPT", "LOAD", source), 1)
         ear.ask(pack("SUBSCRIBE", *map(KEYS.channel, rooms)), ROOMS)
         Thread(target=ear.drain, daemon=True).start()
         costs: dict[str, list[float]] = {}
         for _ in range(REPEATS):
-            for name, packed in commands(rooms).items():
+            for name, script in SCRIPTS.items():
                 for room in rooms:
                     meta, _, _, log, *_ = KEYS.of_room(room)
                     client.ask(
                         pack("DEL", meta, log) + pack("HSET", meta, "e", FENCE.epoch, FENCE.number, PLACE.seq), 2
                     )
+                turns = [script.commands(turn) for turn in range(ROUNDS)]
                 before = cpu_seconds([process])
-                for _ in range(ROUNDS):
-                    client.ask(b"".join(packed), ROOMS)
-                messages = ROUNDS * ROOMS * MESSAGES.get(name.partition(" ")[0], 1)
+                for packed in turns:
+                    client.ask(b"".join(packed), len(packed))
+                messages = ROUNDS * ROOMS * script.each
                 costs.setdefault(name, []).append((cpu_seconds([process]) - before) / messages * 1e6)
     print("Redis, µs a message, the median of rounds and the least:")
     for name, cost in costs.items():

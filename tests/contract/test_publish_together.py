@@ -119,9 +119,11 @@ def steps(chance: random.Random) -> list[Step]:
     return taken
 
 
-async def play(room: Room, played: list[Step], *, together: bool) -> list[object]:
+async def play(room: Room, played: list[Step], *, together: bool, offers: int = 0) -> list[object]:
     outcomes: list[object] = []
     offered = ""
+    for _ in range(offers):
+        offered = f"ann{len(offered)}"
     for kind, arguments in played:
         if kind == "join":
             await room.join(arguments[0]["peer"])
@@ -156,6 +158,87 @@ async def test_outcomes_events_and_history_are_those_of_single_messages(make_wor
         ]
         shapes = [(replay.lost, room.events(list(replay.events))) for room, replay in replays]
         assert shapes[0] == shapes[1]
+
+
+async def play_rooms(rooms: list[Room], played: list[list[Step]], chance: random.Random) -> list[list[object]]:
+    """Play the steps of all rooms side by side: the messages of a step come in one turn, those of all rooms mixed."""
+    outcomes: list[list[object]] = [[] for _ in rooms]
+    for number in range(len(played[0])):
+        queues = []
+        for room, its_steps, its_outcomes in zip(rooms, played, outcomes, strict=True):
+            kind, arguments = its_steps[number]
+            if kind == "publish":
+                queues.append([(room, its_outcomes, room.publication(**one)) for one in arguments])
+            else:
+                # Each join has another offer, as in `play`.
+                offers = [kind for kind, _ in its_steps[:number]].count("again")
+                its_outcomes += await play(room, [(kind, arguments)], together=False, offers=offers)
+        sent = []
+        while queues:
+            queue = chance.choice(queues)
+            room, its_outcomes, publication = queue.pop(0)
+            sent.append((room, its_outcomes, publication, send(room.worker, publication)))
+            queues = [one for one in queues if one]
+        for room, its_outcomes, publication, outcome in sent:
+            room.learn(publication, await outcome)
+            its_outcomes.append(room.outcome(outcome.result()))
+    return outcomes
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_outcomes_are_those_of_single_messages_also_for_several_rooms(make_worker: MakeWorker, seed: int) -> None:
+    worker, hears = await make_worker("a"), await make_worker("b")
+    alone = [Room(worker, f"alone{n}") for n in range(4)]
+    mixed = [Room(worker, f"mixed{n}") for n in range(4)]
+    names = [room.name for room in (*alone, *mixed)]
+    await hears.bus.subscribe(names)
+    # Expected ids are kept for rooms with members.
+    await worker.bus.subscribe(names)
+    played = [steps(random.Random(100 * seed + number)) for number in range(4)]
+
+    expected = [await play(room, its_steps, together=False) for room, its_steps in zip(alone, played, strict=True)]
+    assert await play_rooms(mixed, played, random.Random(seed)) == expected
+
+    for one, other in zip(alone, mixed, strict=True):
+        for room in (one, other):
+            await hears.received.until(lambda events, room=room: any(  # type: ignore[misc]
+                event.room == room.name and event.id == room.seen for event in events))  # fmt: skip
+        assert other.events(hears.received.events) == one.events(hears.received.events)
+
+
+@pytest.mark.parametrize("rooms", [1, 3])
+async def test_workers_that_publish_at_once_get_ids_without_holes(make_worker: MakeWorker, rooms: int) -> None:
+    workers = [await make_worker(name) for name in ("a", "b")]
+    names = [f"room{n}" for n in range(rooms)]
+    for worker in workers:
+        await worker.bus.subscribe(names)
+    own = [Room(worker, name) for worker in workers for name in names]
+    for number, room in enumerate(own):
+        await room.join(f"peer{number}")
+    for room in own:
+        await room.publish([room.publication(peer) for peer in room.generations], together=True)
+    sent = []
+    for turn in range(40):
+        for room in own:
+            (peer,) = room.generations
+            if room.worker is workers[0] or turn % 3 == 0:
+                sent += [send(room.worker, room.publication(peer)) for _ in range(1 + turn % 2)]
+        await asyncio.sleep(0.002 * (turn % 4))
+        for room in own:
+            seen = [event.id for event in room.worker.received.events if event.room == room.name]
+            room.seen = max(room.seen, *seen)
+    outcomes = await asyncio.gather(*sent)
+    assert all(isinstance(outcome, Receipt) for outcome in outcomes)
+    await workers[0].received.until(
+        lambda events: sum(isinstance(one, Message) for one in events) >= len(sent) + len(own)
+    )
+    for name in names:
+        events = [event for event in workers[0].received.events if event.room == name]
+        seqs = [event.id.seq for event in events]
+        assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+        messages = [event for event in events if isinstance(event, Message)]
+        # A text that came with a wrong id got the right one in both places.
+        assert all(event.body.endswith(b'"id":"%d-%d"' % event.id) for event in messages)
 
 
 async def test_messages_of_one_turn_get_their_ids_in_its_order(make_worker: MakeWorker) -> None:
@@ -296,6 +379,52 @@ async def test_a_redis_without_memory_refuses_all_of_them(make_worker: MakeWorke
     assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
     (outcome,) = await room.publish([room.publication("ann")], together=True)
     assert isinstance(outcome, Receipt)
+
+
+@real_redis
+async def test_each_room_of_a_call_has_its_own_fate(make_worker: MakeWorker, caplog: pytest.LogCaptureFixture) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    names = ["fine", "absent", "history", "broken", "presence", "taken", "lost", "unstored", "last"]
+    rooms = {name: Room(a, name) for name in names}
+    await a.bus.subscribe(names)
+    for room in rooms.values():
+        await room.join("ben")
+        await current(room)
+        await room.publish([room.publication("ben")], together=True)
+    keys = {name: a.keys.of_room(name) for name in names}
+    seen = rooms["history"].seen
+    await a.client.call("XADD", keys["history"][3], f"{seen.epoch}-{seen.seq + 9}", "e", "x")
+    await a.client.call("DEL", keys["broken"][0])
+    await a.client.call("SET", keys["broken"][0], "text")
+    await a.client.call("SET", keys["presence"][1], "text")
+    await Room(b, "taken").join("ann", "ann0")
+    await a.client.call("DEL", keys["lost"][0])
+
+    sent: dict[str, list[asyncio.Future[Outcome]]] = {name: [] for name in names}
+    for number in range(2):
+        for name, room in rooms.items():
+            to: tuple[str, ...] = ("ben",) if name in ("absent", "presence") else ()
+            to = ("ben", "nobody") if name == "absent" and number else to
+            sent[name].append(send(a, room.publication("ann", to=to, stored=name != "unstored")))
+    outcomes = {name: await asyncio.gather(*its) for name, its in sent.items()}
+
+    def ids(name: str) -> list[MessageId]:
+        return [outcome.id for outcome in outcomes[name] if isinstance(outcome, Receipt)]
+
+    for name in ("fine", "history", "unstored", "last"):
+        assert [one.seq - rooms[name].seen.seq for one in ids(name)] == [1, 2], name
+    # The error of one room is that of its messages alone.
+    for name in ("broken", "presence"):
+        assert [type(outcome) for outcome in outcomes[name]] == [ScriptFailed] * 2, name
+    assert "WRONGTYPE" in caplog.text
+    assert [type(outcome) for outcome in outcomes["absent"]] == [Receipt, Refused]
+    assert [type(outcome) for outcome in outcomes["taken"]] == [Replaced] * 2
+    # A new epoch, and no hole in it.
+    assert [one.seq for one in ids("lost")] == [1, 2]
+    assert ids("lost")[0].epoch > rooms["lost"].seen.epoch
+    for name in ("fine", "history", "last"):
+        assert len((await a.bus.replay(name, rooms[name].seen)).events) == 2, name
+    assert (await a.bus.replay("unstored", rooms["unstored"].seen)).lost
 
 
 @real_redis

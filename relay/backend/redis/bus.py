@@ -1,4 +1,4 @@
-"""The bus over Redis: one Redis channel per room, and one script call for the publications of a turn in a room."""
+"""The bus over Redis: one Redis channel per room, and script calls that the publications of a turn share."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -65,7 +65,7 @@ _text: Final = msgspec.json.Decoder(str)
 
 
 class RedisBus:
-    """Publishes by publish.lua, and receives over lines of its own, which also probe themselves.
+    """Publishes by publish_together.lua and publish.lua, and receives over lines of its own, which also probe themselves.
 
     With `durability`, publishers get their receipts only when enough replicas have the messages.
     """
@@ -114,7 +114,7 @@ class RedisBus:
         await self._stack.aclose()
 
     def publish(self, publication: Publication, done: Published) -> None:
-        """Publish at the end of this turn of the event loop, by a call of publish.lua or publish_together.lua."""
+        """Publish at the end of this turn of the event loop, by a call of publish_together.lua or publish.lua."""
         if self._durability is not None:
             done = partial(self._durability.confirm, publication.room, done)
         self._calls.add(publication, done)

@@ -1,4 +1,4 @@
-"""Script calls that publish: messages into one room in one turn of the event loop share a call."""
+"""Script calls that publish: messages of one turn of the event loop share calls."""
 
 import asyncio
 import logging
@@ -7,26 +7,76 @@ from functools import partial
 from typing import Any, Final
 
 from relay.backend.bus import Published, no_such_peer
-from relay.backend.redis.connection import call
+from relay.backend.redis.connection import call as hand_out
 from relay.backend.redis.fence import GIVEN_UP, unfenced
-from relay.backend.redis.place import Redis
-from relay.backend.redis.publishing import PublishCommands, shares
+from relay.backend.redis.place import Redis, RedisPlace
+from relay.backend.redis.publishing import PublishCommands, text_of
 from relay.backend.redis.replies import is_noscript
+from relay.backend.redis.shared_calls import ALONE, Entry, RoomMessages, SharedCall
 from relay.model.envelope import MembershipVersion, read_id
 from relay.model.errors import NotMember, Refused, RelayError, Replaced, Unavailable
 from relay.model.publication import Publication, Receipt
 
 log = logging.getLogger("relay.backend.redis")
 
-_MOST: Final = 16
-"""Messages of one call. Redis serves nobody else meanwhile: for about as long as it takes for one client to join."""
 
-_Entry = tuple[Publication, Published]
-"""A publication, and the callback that takes its outcome."""
+_MOST_BYTES: Final = 4096
+"""Bytes of each message of a call with several: 64 KB in all, as in a call with one large message."""
+
+
+class _Turn:
+    """The calls of one turn of the event loop, in their order.
+
+    The messages of a room keep their order; those of different rooms may change theirs. With `one_room`, all messages
+    of a call are of one room: a cluster allows a script only keys of one slot.
+    """
+
+    def __init__(self, commands: PublishCommands, *, one_room: bool) -> None:
+        self.calls: list[SharedCall] = []
+        self._commands = commands
+        self._one_room = one_room
+        # The last messages of each room, and the call that takes further rooms.
+        self._last: dict[str, RoomMessages] = {}
+        self._open: SharedCall | None = None
+
+    def add(self, entry: Entry) -> None:
+        """Add a message to a call, ahead of which are all calls with earlier messages of its room."""
+        publication = entry[0]
+        room, addressees, text = publication.room, len(publication.command.to), text_of(publication)
+        last = self._last.get(room)
+        template = self._commands.template(room) if last is None else last.template
+        kind, long = self._commands.kind(publication, len(text), template), len(text) > _MOST_BYTES
+        if kind == ALONE or long:
+            call = self._begin(kind)
+        elif last is not None and last.call.takes(kind, addressees) and last.version == publication.version:
+            call = last.call
+            call.messages_left -= 1
+            call.addressees_left -= addressees
+            last.entries.append(entry)
+            last.texts.append(text)
+            return
+        else:
+            call = self._shared(kind, addressees, -1 if last is None else last.call.number)
+        call.messages_left = 0 if long else call.messages_left - 1
+        call.addressees_left -= addressees
+        messages = self._last[room] = RoomMessages(call, template, entry, text)
+        call.rooms.append(messages)
+
+    def _shared(self, kind: int, addressees: int, after: int) -> SharedCall:
+        """Return a call that takes messages of one more room, behind the call with the number `after`."""
+        opened = self._open
+        if opened is None or opened.number <= after or not opened.takes(kind, addressees) or self._one_room:
+            opened = self._open = self._begin(kind)
+        return opened
+
+    def _begin(self, kind: int) -> SharedCall:
+        call = SharedCall(len(self.calls), kind)
+        self.calls.append(call)
+        return call
 
 
 class PublishCalls:
-    """Sends publications at the end of the turn in which they come, several of one room in one call where possible.
+    """Sends publications at the end of the turn in which they come, several in one call where possible.
 
     Nothing waits for longer: all calls of a turn leave in one write, with one message in them or with several. The
     order within a room is that of the calls of `add`, and any other command that comes later in the turn stays behind.
@@ -36,7 +86,8 @@ class PublishCalls:
         self._commands = commands
         self._client = client
         self._at = client.at_room
-        self._entries: list[_Entry] = []
+        self._one_room = client.clustered
+        self._entries: list[Entry] = []
         client.on_command = self.send
 
     def add(self, publication: Publication, done: Published) -> None:
@@ -49,73 +100,99 @@ class PublishCalls:
         """Send what came in this turn so far."""
         if self._entries:
             entries, self._entries = self._entries, []
-            for call in _grouped(entries):
+            for call in self._calls(entries):
                 try:
                     self._send(call)
                 except Exception as error:
-                    self._fail(call, error)
+                    self._fail(call.entries(), error)
 
     def _end_turn(self) -> None:
         self.send()
         # In this turn, and not in the next one, for which the connection has planned its write.
         self._client.flush()
 
-    def _send(self, entries: list[_Entry]) -> None:
-        publication, done = entries[0]
-        if len(entries) == 1:
-            command = self._commands.write(publication)
-            self._at(publication.room).send(command, partial(self._published, publication, done))
-        elif command := self._commands.write_together([entry[0] for entry in entries]):
-            self._at(publication.room).send(command, partial(self._published_together, entries))
+    def _calls(self, entries: Sequence[Entry]) -> list[SharedCall]:
+        turn = _Turn(self._commands, one_room=self._one_room)
+        for entry in entries:
+            try:
+                turn.add(entry)
+            except Exception as error:
+                self._fail([entry], error)
+        return turn.calls
+
+    def _send(self, call: SharedCall) -> None:
+        publication, done = call.rooms[0].entries[0]
+        place = self._at(publication.room)
+        if call.kind == ALONE:
+            place.send(self._commands.write(publication), partial(self._published, publication, done))
+        elif command := self._commands.write_together(call):
+            place.send(command, partial(self._published_together, call))
         else:
-            for entry in entries:
-                self._send([entry])
+            for publication, done in call.entries():
+                place.send(self._commands.write(publication), partial(self._published, publication, done))
 
     # Outcomes.
 
     def _published(self, publication: Publication, done: Published, reply: Any) -> None:
-        # `type` and not `isinstance`, which is slower; the fast path replies with nothing but the id.
-        if type(reply) is bytes:
-            done(Receipt(reply))
-        elif reply == GIVEN_UP or is_noscript(reply):
-            # Written again and not kept: that would cost memory for each message, and this happens hardly ever.
-            late = reply == GIVEN_UP
-            command = _again(self._commands.write(publication), late=late)
-            self._at(publication.room).resend(command, lambda reply: done(self._outcome(reply)), late=late)
+        late = reply == GIVEN_UP
+        if late or is_noscript(reply):
+            self._send_again(self._at(publication.room), publication, done, late=late)
         else:
             done(self._outcome(reply))
 
-    def _published_together(self, entries: list[_Entry], reply: Any) -> None:
+    def _published_together(self, call: SharedCall, reply: Any) -> None:
         late = reply == GIVEN_UP
         if late or is_noscript(reply):
-            place = self._at(entries[0][0].room)
-            if command := self._commands.write_together([entry[0] for entry in entries]):
-                place.resend(_again(command, late=late), partial(self._resolve, entries), late=late)
+            place = self._at(call.rooms[0].entries[0][0].room)
+            if command := self._commands.write_together(call):
+                place.resend(_again(command, late=late), partial(self._resolve, call), late=late)
                 return
-            # The memory of Redis has become full meanwhile.
-            for publication, done in entries:
-                command = _again(self._commands.write(publication), late=late)
-                place.resend(command, partial(self._resolve, [(publication, done)]), late=late)
+            # The memory of Redis has become full meanwhile, or the history has ended.
+            for publication, done in call.entries():
+                self._send_again(place, publication, done, late=late)
         else:
-            self._resolve(entries, reply)
+            self._resolve(call, reply)
 
-    def _fail(self, entries: Sequence[_Entry], error: Exception) -> None:
+    def _send_again(self, place: RedisPlace, publication: Publication, done: Published, *, late: bool) -> None:
+        # Written again and not kept: that would cost memory for each message, and this happens hardly ever.
+        command = _again(self._commands.write(publication), late=late)
+        place.resend(command, lambda reply: done(self._outcome(reply)), late=late)
+
+    def _fail(self, entries: Sequence[Entry], error: Exception) -> None:
         """Tell the publishers that their messages could not be written; the other ones of the turn go on."""
         log.error("a message could not be sent to Redis (report this as a bug)", exc_info=error)
         for _, done in entries:
-            call(done, Unavailable())
+            hand_out(done, Unavailable())
 
-    def _resolve(self, entries: Sequence[_Entry], reply: Any) -> None:
+    def _resolve(self, call: SharedCall, reply: Any) -> None:
         """Hand each publisher its outcome: a result of its own, or the error of the whole call."""
-        whole = type(reply) is list and len(reply) == len(entries)
-        for number, (_, done) in enumerate(entries):
-            result = reply[number] if whole else None
-            if type(result) is bytes:
-                outcome: Receipt | RelayError = Receipt(result)
-            else:
-                outcome = self._outcome(result) if whole else self._client.script_error(reply)
+        rooms = call.rooms
+        if type(reply) is list and len(reply) == len(rooms):
+            for one, result in zip(rooms, reply, strict=True):
+                if type(result) is int:
+                    self._publish_numbered(one, result)
+                else:
+                    self._resolve_each(one, result)
+        else:
+            for one in rooms:
+                self._resolve_each(one, reply)
+
+    def _publish_numbered(self, one: RoomMessages, newest: int) -> None:
+        """All messages have taken the fast path, and `newest` is the sequence number of the last one."""
+        entries, ids = one.entries, one.ids
+        one.template.expected.learn(one.newest, one.mark, newest)
+        if ids is None or newest != one.newest:
+            epoch, before = one.version.epoch, newest - len(entries) + 1
+            ids = [b"%d-%d" % (epoch, before + number) for number in range(len(entries))]
+        for entry, its_id in zip(entries, ids, strict=True):
             # An error of one publisher must not take the outcomes of the others along.
-            call(done, outcome)
+            hand_out(entry[1], Receipt(its_id))
+
+    def _resolve_each(self, one: RoomMessages, results: Any) -> None:
+        one.template.expected.forget()
+        whole = type(results) is list and len(results) == len(one.entries)
+        for number, (_, done) in enumerate(one.entries):
+            hand_out(done, self._outcome(results[number]) if whole else self._client.script_error(results))
 
     def _outcome(self, reply: Any) -> Receipt | RelayError:
         match reply:
@@ -139,32 +216,3 @@ class PublishCalls:
 
 def _again(command: bytes, *, late: bool) -> bytes:
     return unfenced(command) if late else command
-
-
-def _grouped(entries: Sequence[_Entry]) -> list[list[_Entry]]:
-    """Return the entries of each call, in the order of the calls; a room's entries keep their own order."""
-    calls: list[list[_Entry]] = []
-    # The last call of each room.
-    last: dict[str, list[_Entry]] = {}
-    for entry in entries:
-        publication = entry[0]
-        room = publication.room
-        call = last.get(room)
-        if call is not None and _may_join(call, publication):
-            call.append(entry)
-        else:
-            last[room] = call = [entry]
-            calls.append(call)
-    return calls
-
-
-def _may_join(call: Sequence[_Entry], publication: Publication) -> bool:
-    first = call[0][0]
-    return (
-        first.version == publication.version
-        and first.command.stored == publication.command.stored
-        and len(call) < _MOST
-        and shares(publication)
-        # All others were looked at when they joined.
-        and (len(call) > 1 or shares(first))
-    )

@@ -36,7 +36,7 @@ def _sharded(script: Script) -> Script:
 _OF_MEMBERS = ("shared", "places", "outbox", "rules")
 """The parts ahead of the scripts that add and remove members, or may."""
 
-PUBLISH = _script("publish_fast", "shared", "publish_slow", "publish")
+PUBLISH = _script("shared", "publish_slow", "publish")
 PUBLISH_TOGETHER = _script("publish_together_fast", "shared", "publish_slow", "publish_together")
 JOIN = _script(*_OF_MEMBERS, "attempts", "join")
 ANNOUNCE = _script(*_OF_MEMBERS, "attempts", "announce")

@@ -1,7 +1,7 @@
 -- Put all members out of a room, and forget its rules: one page of members.
 -- Cost: O(page), of about 100 members, or of some 500 in a room that Redis stores in one piece.
 --
--- KEYS: 1 to 6 see shared.lua; 7 places, see places.lua; 8 the list of large messages (see publish_fast.lua), 9 the mark of a
+-- KEYS: 1 to 6 see shared.lua; 7 places, see places.lua; 8 the list of large messages (see publish_slow.lua), 9 the mark of a
 -- watched room, 10 subjects (see join.lua), 11 delivered positions (see note.lua), 12 changes that members have prepared
 -- for the end of their connections (see tree.lua), which are forgotten; the outbox, if there is a webhook (see outbox.lua).
 -- ARGV: 1 Redis channel, 2 "1" for the first page, 3 reason, as JSON, 4 for how long nobody comes in (ms), 5 size of the page,

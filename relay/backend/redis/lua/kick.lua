@@ -1,7 +1,7 @@
 -- Put a member out of a room, and ban its client.
 -- Cost: O(bans), of which there are at most 100; if the owner is put out, O(members), of which about 500 are looked at.
 --
--- KEYS: 1 to 6 see shared.lua; 7 places, see places.lua; 8 the list of large messages (see publish_fast.lua), 9 the mark of a
+-- KEYS: 1 to 6 see shared.lua; 7 places, see places.lua; 8 the list of large messages (see publish_slow.lua), 9 the mark of a
 -- watched room, 10 subjects (see join.lua), 11 delivered positions (see note.lua), 12 changes that members have prepared
 -- for the end of their connections (see tree.lua), which are forgotten; the outbox, if there is a webhook (see outbox.lua).
 -- ARGV: 1 Redis channel, 2 peer id, 3 reason, as JSON, 4 for how long a worker that misses the kick must not write the entry

@@ -1,7 +1,7 @@
 -- Remove a member, or hold it for a time.
 -- Cost: O(1).
 --
--- KEYS: 1 to 6 see shared.lua; 7 places, see places.lua; 8 the list of large messages (see publish_fast.lua), 9 the mark of a
+-- KEYS: 1 to 6 see shared.lua; 7 places, see places.lua; 8 the list of large messages (see publish_slow.lua), 9 the mark of a
 -- watched room, 10… hashes with a field for each member, of those that this one may be in: delivered positions (see
 -- note.lua), subjects (see join.lua); the outbox, if there is a webhook (see outbox.lua).
 -- ARGV: 1 Redis channel, 2 peer id, 3 the worker's present and earlier leases, with spaces between, 4 generation (0:

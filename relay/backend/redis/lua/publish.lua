@@ -1,2 +1,2 @@
--- Publish a message that did not take the fast path.
+-- Publish one message that has a call of its own.
 return publish_slowly(ARGV)

@@ -1,8 +1,24 @@
--- The slow path of publishing, for one message; publish_fast.lua has the arguments, the results and the cost.
+-- The slow path of publishing, for one message: it checks a claim by the sender's presence entry, and knows keys.
+-- Cost: O(bytes of the message), and O(addressees), of which there are at most 100. The history drops its oldest entries, each
+-- once: O(entries of a node of the stream), and for a large message O(entries of the history), up to 500 large ones at a time.
+-- Of the keys of messages, at most 100 are dropped at a time.
+--
+-- KEYS: 1 to 4 of those in shared.lua. The options are left out, as each key costs 2 % of a message. Of a large message, 5
+-- is the list of large messages in the history: "id size total", where total counts the bytes of this and all before it.
+-- ARGV: 1 Redis channel, 2 the published text after the id (it begins with the sender), 3 sequence number of the newest id
+-- that the worker has seen in the newest epoch, 4 most entries of the history (0: do not store the message), 5 the history's TTL
+-- (ms; 0: the usual one), or of a large message the most bytes that the history has of those, and after a space, if it has
+-- older events than it should, the id of the first one that is not, 6 "generation newest-epoch-seen state-TTL history-TTL
+-- most-repeat-keys repeat-TTL length-of-key[>id] key" (ms), followed by the key of the message that must have been sent
+-- before, 7… addressees. Fewer than zero most-repeat-keys are for clients whose messages are not stored: they have so many
+-- keys apart from the others. With an id, only a use of the key after it makes the message a repeat. A generation
+-- "=FINGERPRINT/0" is that of a sender that proves its membership by the fingerprint of its resume key, instead of by its
+-- generation: connected or held, on whichever worker.
+-- Returns {'sent', id, version}, {'repeat', id}, {'early'}, {'absent', peers}, {'unknown'} or {'replaced'}.
 local function publish_slowly(ARGV)
   local sender = string.match(ARGV[2], '^%S+')
   local generation, seen_epoch, ttl, history_ttl, most_keys, repeat_ttl, length, keys =
-    string.match(ARGV[8], '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$')
+    string.match(ARGV[6], '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (.*)$')
   local size, since_epoch, since_seq = string.match(length, '^(%d+)>?(%d*)%-?(%d*)$')
   local key, after = string.sub(keys, 1, tonumber(size)), string.sub(keys, tonumber(size) + 1)
   local proof = string.match(generation, '^=(%x+)/')
@@ -20,7 +36,7 @@ local function publish_slowly(ARGV)
     began_epoch, began_seq = string.match(entry, '^.* (%d+)%-(%d+)$')
   end
 
-  local state = state_of(tonumber(seen_epoch), tonumber(ARGV[5]))
+  local state = state_of(tonumber(seen_epoch), tonumber(ARGV[3]))
   local repeat_key = sender .. ' ' .. key
 
   -- The sequence number of the message with this key that the sender has published: a message from before its membership began
@@ -60,16 +76,16 @@ local function publish_slowly(ARGV)
   end
 
   local absent = {}
-  for i = 9, #ARGV do
+  for i = 7, #ARGV do
     if call('HEXISTS', KEYS[2], ARGV[i]) == 0 then absent[#absent + 1] = ARGV[i] end
   end
   if #absent > 0 then return { 'absent', absent } end
 
-  if ARGV[6] == '0' then write_at_any_rate() end
+  if ARGV[4] == '0' then write_at_any_rate() end
   local id = next_id(state)
   local text = 'm ' .. id .. ' ' .. ARGV[2] .. id .. '"'
-  append(id, text, ARGV[6] .. ' ' .. history_ttl, true)
-  local most_bytes, oldest = string.match(ARGV[7], '^(%d+) ?(.*)$')
+  append(id, text, ARGV[4] .. ' ' .. history_ttl, true)
+  local most_bytes, oldest = string.match(ARGV[5], '^(%d+) ?(.*)$')
   if KEYS[5] then drop_large(id, #text, tonumber(most_bytes)) end
   if oldest ~= '' then call('XTRIM', KEYS[4], 'MINID', '~', oldest) end
   save(state, ttl)

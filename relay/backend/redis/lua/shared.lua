@@ -6,7 +6,7 @@
 --
 -- KEYS, of one room and so of one slot of a cluster:
 -- 1 meta: a hash of exactly two fields. "e" is the epoch. The other field is named by the membership version, and its value
---   is the sequence number of the newest id. That name lets publish_fast.lua check a claim and count in one step.
+--   is the sequence number of the newest id. That name lets publish_together_fast.lua check a claim and count in one step.
 --   Nothing else may be stored here; rules of a room belong into the options. A few fields of another program are ignored.
 --   With more than 16 fields, the room's own counter cannot be found at a bounded cost: then the state counts as lost.
 -- 2 presence: a hash, peer id -> "generation lease held-until current previous[attempt][info] began". held-until is 0 while
