@@ -65,7 +65,7 @@ _text: Final = msgspec.json.Decoder(str)
 
 
 class RedisBus:
-    """Publishes by publish_together.lua and publish.lua, and receives over lines of its own, which also probe themselves.
+    """Publishes by publish_together.lua and publish.lua; receives over lines of its own, which also probe themselves.
 
     With `durability`, publishers get their receipts only when enough replicas have the messages.
     """

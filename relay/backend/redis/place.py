@@ -22,8 +22,8 @@ def ignore(reply: Any) -> None:
 class Redis(Protocol):
     """All keys of a fleet: one server, or the nodes of a cluster, among which the key of each call decides.
 
-    On a cluster, the keys of one call are of one slot. `clock` is one that all workers share; the times of a room, and of leases, are
-    those of the Redis that has them.
+    On a cluster, the keys of one call are of one slot. `clock` is one that all workers share; the times of a room, and
+    of leases, are those of the Redis that has them.
     """
 
     clustered: bool
