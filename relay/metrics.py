@@ -460,7 +460,7 @@ class Metrics:
         self.room_ttl_renewals = declare.counter(
             "relay_room_ttl_renewals_total",
             "Rooms whose time to live in Redis this worker renewed.",
-            "It rises each third of room-state-ttl while the worker has members; if it does not, see the log.",
+            "It rises each half of room-state-ttl while the worker has members; if it does not, see the log.",
         )
 
     def _declare_forwarding(self, declare: _Declarer) -> None:

@@ -333,6 +333,17 @@ class Presence(Protocol):
         ...
 
 
+class Touched(NamedTuple):
+    """The result of a renewal of rooms.
+
+    `lost` are the rooms of which the backend does not have the member: it has lost the members of the room, or some of
+    them. `again` are those that are to be renewed again soon, as they have keys that few rooms have.
+    """
+
+    lost: Sequence[str]
+    again: Sequence[str] = ()
+
+
 class Leases(Protocol):
     """The leases of all workers. Every method raises `Unavailable` or `OutcomeUnknown` when Redis does not answer."""
 
@@ -361,10 +372,9 @@ class Leases(Protocol):
         """End this worker's own lease now: other workers need not wait until it runs out."""
         ...
 
-    async def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Sequence[str]:
+    async def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> "Touched":
         """Renew the time to live of these rooms; in the rooms of `left`, this worker has no members any more.
 
-        Each room comes with one of its members here, or "". Returns the rooms of which the backend does not have that
-        member: it has lost the members of the room, or some of them.
+        Each room comes with one of its members here, or "".
         """
         ...

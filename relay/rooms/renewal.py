@@ -3,9 +3,11 @@
 from collections import deque
 from collections.abc import Callable, Container
 from dataclasses import dataclass
+from itertools import islice
 
 from relay.backend.presence import Leases
 from relay.metrics import Metrics
+from relay.model.errors import RelayError
 from relay.rooms.departures import Departures
 from relay.rooms.member import Member
 from relay.rooms.registry import LocalRooms
@@ -13,6 +15,9 @@ from relay.rooms.registry import LocalRooms
 _LOOKS = 3
 """Rounds one after the other in which the entry of a connected member must be missing: in between, a heartbeat may find
 that the worker's lease had lapsed, and announce the member, or the event may arrive that the member has moved."""
+
+_LEAST_AGAIN = 16
+"""Rooms that one round renews again at least, if so many are waiting; else as many as are due in it."""
 
 
 @dataclass(slots=True)
@@ -26,7 +31,8 @@ class _Missing:
 class RoomRenewal:
     """Renews a share of the rooms each round, so that no round has thousands of them to renew.
 
-    `rounds` is the number of rounds in a room's time to live, in which it is renewed three times: one may fail.
+    `rounds` is the number of rounds in a room's time to live, in which it is renewed twice. Rooms of a round that fails
+    are renewed again with the next ones.
     A room is not given up while it is one of the `unmoved`: they have events that are not in the webhook's queue yet.
     `on_lost` is called with a room of which the backend has lost the entry of a member that is connected here. Only the
     member that was welcomed first is looked for: its entry is the one that no later join can have written again.
@@ -46,28 +52,47 @@ class RoomRenewal:
         self._rooms = rooms
         self._departures = departures
         self._leases = leases
-        self._share = 3 / rounds
+        self._share = 2 / rounds
         self._metrics = metrics
         self._unmoved = unmoved
         self._on_lost = on_lost
         self._to_renew: deque[str] = deque()
         self._owed = 0.0
         self._missing: dict[str, _Missing] = {}
+        # Rooms of rounds that failed, and rooms that the backend wants to renew again.
+        self._again: dict[str, None] = {}
 
     async def renew(self, idle: list[str]) -> None:
         """One round; `idle` are the rooms that may have lost their last member here."""
-        rooms = dict.fromkeys([*self._next(), *self._missing])
+        due = self._next()
+        rooms = dict.fromkeys([*due, *self._missing, *self._repeated(max(len(due), _LEAST_AGAIN))])
         left = [room for room in idle if not self._is_needed(room)]
         if rooms or left:
             members = {room: self._rooms.first_member(room) for room in rooms}
             peers = {room: member.peer if member else "" for room, member in members.items()}
-            lost = set(await self._leases.touch(peers, left))
+            try:
+                touched = await self._leases.touch(peers, left)
+            except RelayError:
+                self._again.update(rooms)
+                raise
+            self._again.update(dict.fromkeys(touched.again))
+            lost = set(touched.lost)
             self._metrics.room_ttl_renewals.inc(len(rooms))
             for room, member in members.items():
                 self._note(room, member, lost=room in lost)
 
+    def _repeated(self, most: int) -> list[str]:
+        """Return rooms that are to be renewed again, but for those that nobody needs any more."""
+        taken = list(islice(self._again, most))
+        for room in taken:
+            del self._again[room]
+        return [room for room in taken if self._is_occupied(room)]
+
+    def _is_occupied(self, room: str) -> bool:
+        return self._rooms.has_members(room) or room in self._departures
+
     def _is_needed(self, room: str) -> bool:
-        return self._rooms.has_members(room) or room in self._departures or room in self._unmoved
+        return self._is_occupied(room) or room in self._unmoved
 
     def _note(self, room: str, member: Member | None, *, lost: bool) -> None:
         """Note whether the backend lacked the entry of a member that was connected when it was asked."""

@@ -226,7 +226,8 @@ async def walk(worker: FakeWorker) -> list[tuple[int, ...]]:
         await worker.publish("room", **claim)
     replay = await worker.bus.replay("room", ids[0])
     assert [event.id for event in replay.events] == [*ids[1:], replay.id]
-    await worker.leases.touch({"room": ""})
+    for _ in range(2):  # the first one finds the keys that few rooms have
+        await worker.leases.touch({"room": ""})
     return [message_id.seq for message_id in [*ids, replay.id]]
 
 

@@ -416,14 +416,39 @@ async def test_a_worker_that_stops_retires_its_lease(make_worker: MakeWorker) ->
 
 
 @pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
+async def test_keys_that_few_rooms_have_are_renewed_when_the_room_is_renewed_again(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await worker.leases.beat()
+    await join(worker)
+    call, options, subjects = worker.client.call, worker.keys.of_room("room")[4], worker.keys.subjects("room")
+    assert (await worker.leases.touch({"room": "peer"})).again == []
+    for key in (options, subjects):
+        await call("HSET", key, "field", "value")
+        await call("PEXPIRE", key, 20_000)
+    assert await worker.leases.touch({"room": "peer", "other": ""}) == ([], ["room"])
+    assert (await worker.leases.touch({"room": "peer", "other": ""})).again == []
+    assert [await call("PTTL", key) > 20_000 for key in (options, subjects)] == [True, True]
+    # The knowledge ends with the keys, and with the room.
+    await call("PEXPIRE", options, 20_000)
+    await worker.leases.touch({"room": "peer"})
+    assert await call("PTTL", options) > 20_000
+    await call("DEL", options, subjects)
+    await worker.leases.touch({"room": "peer"})
+    await call("HSET", options, "field", "value")
+    assert (await worker.leases.touch({"room": "peer"})).again == ["room"]
+    await worker.leases.touch({}, ["room"])
+    assert (await worker.leases.touch({"room": "peer"})).again == ["room"]
+
+
+@pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
 async def test_touching_renews_rooms_and_unregisters_those_left(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     await worker.leases.beat()
     await join(worker)
     rooms, index = worker.keys.worker_rooms(str(worker.lease)), worker.keys.worker_index(str(worker.lease))
-    assert list(await worker.leases.touch({"room": "peer"})) == []
-    assert list(await worker.leases.touch({"lost": "peer", "held": "", "room": "peer"})) == ["lost"]
-    assert list(await worker.leases.touch({"room": "lost"})) == ["room"]
+    assert list((await worker.leases.touch({"room": "peer"})).lost) == []
+    assert list((await worker.leases.touch({"lost": "peer", "held": "", "room": "peer"})).lost) == ["lost"]
+    assert list((await worker.leases.touch({"room": "lost"})).lost) == ["room"]
     assert await worker.client.call("SMEMBERS", rooms) == [b"room"]
     assert await worker.client.call("ZRANGE", index, 0, -1) == [b"room"]
     await worker.leases.touch({}, ["room"])

@@ -20,6 +20,7 @@ from relay.backend.presence import (
     LeaseName,
     LeaseStatus,
     PresenceEntry,
+    Touched,
     taken,
     too_many_places,
 )
@@ -312,9 +313,9 @@ class MemoryLeases:
             self._rooms.leases[str(self._lease)] = self._rooms.clock() - 1
             self._rooms.retired.add(str(self._lease))
 
-    async def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Sequence[str]:
+    async def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Touched:
         """Do nothing: rooms in memory have no time to live, and only idle ones are forgotten."""
-        return ()
+        return Touched(())
 
     def _adopt_room(self, name: str, lease: str, deadline: float) -> list[HeldMember]:
         state, now = self._rooms.peek(name), self._rooms.clock()

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
-from relay.backend.presence import ADOPTION_BATCH, HeldMember, LeaseEnd, LeaseName, LeaseStatus
+from relay.backend.presence import ADOPTION_BATCH, HeldMember, LeaseEnd, LeaseName, LeaseStatus, Touched
 from relay.backend.redis.addresses import RedisAddresses
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.memory import RedisMemory
@@ -38,6 +38,9 @@ _LAPSED = "this worker's own lease lapsed while it took members over"
 
 _ENDS: Mapping[int, LeaseEnd] = {0: "", 1: "lapsed", 2: "lost", 3: "older"}
 """Results of heartbeat.lua."""
+
+_RENEWALS = 8
+"""How often the set of rooms and its index are renewed in their time to live."""
 
 
 class RedisLeases:
@@ -80,6 +83,10 @@ class RedisLeases:
         self.deadlines: dict[str, float] = {}
         """The dead leases, by the last heartbeat, with their deadlines."""
         self._adopting: Collection[str] = ()
+        # Rooms that had keys that few rooms have, when they were renewed last.
+        self._rich: set[str] = set()
+        # When the set of rooms and its index were renewed, by the clock of Redis (ms).
+        self._limited_at = 0
         # By dead lease: its deadline, and rooms whose adoption failed. Their members may be held under this worker's
         # lease without its knowledge, and another survivor may have forgotten the dead lease by the next heartbeat.
         self._unconfirmed: dict[str, tuple[float, set[str]]] = {}
@@ -219,34 +226,62 @@ class RedisLeases:
         # Half a millisecond marks a retired lease for `beat`: the deadline of a lease that runs out is a whole number.
         await self._client.call("ZADD", self._keys.workers, int(seconds) * 1000 - RETIRED, str(self._lease))
 
-    def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Coroutine[Any, Any, Sequence[str]]:
+    def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Coroutine[Any, Any, Touched]:
         """Send all commands at once, and wait for their replies; rooms that `adopt` works on stay registered.
 
-        They are sent when this returns: a member that joins a room of `left` from now on registers it after them.
+        They are sent when this returns: a member that joins a room of `left` from now on registers it after them. Few
+        rooms have all kinds of keys. So one command asks for those kinds, and a room that has one is renewed again.
         """
         left = [room for room in left if room not in self._adopting]
         own, index = self._keys.worker_rooms(str(self._lease)), self._keys.worker_index(str(self._lease))
-        calls = [self._client.call("PEXPIRE", key, self._state_ttl) for key in (own, index)] if rooms else []
+        lasting = (own, index) if rooms and self._may_expire() else ()
+        calls = [self._client.call("PEXPIRE", key, self._state_ttl) for key in lasting]
         if left:
             self._registration.forget(left)
+            self._rich.difference_update(left)
             for at in range(0, len(left), _LEFT):
                 gone = left[at : at + _LEFT]
                 # From the index last, as it is not read while it has fewer rooms than the set.
                 calls += [self._client.call("SREM", own, *gone), self._client.call("ZREM", index, *gone)]
-        members = []
+        members: list[asyncio.Future[Any]] = []
+        asked: dict[str, list[asyncio.Future[Any]]] = {}
+        keys, call = self._keys, self._client.call
         for room, peer in rooms.items():
-            meta, presence, _, _, options, quiet = self._keys.of_room(room)
-            calls.append(self._client.call("PEXPIRE", presence, self._state_ttl))
+            meta, presence, _, _, options, quiet = keys.of_room(room)
+            calls += [call("PEXPIRE", key, self._state_ttl) for key in (presence, meta, quiet, keys.places(room))]
             if peer:
-                members.append(self._client.call("HEXISTS", presence, peer))
-            calls.append(self._client.call("PEXPIRE", meta, self._state_ttl))
-            calls.append(self._client.call("PEXPIRE", options, self._state_ttl))
-            calls.append(self._client.call("PEXPIRE", quiet, self._state_ttl))
-            calls.append(self._client.call("PEXPIRE", self._keys.watched(room), self._state_ttl))
-            calls.append(self._client.call("PEXPIRE", self._keys.large(room), self._state_ttl))
-            calls.append(self._client.call("PEXPIRE", self._keys.places(room), self._state_ttl))
-            calls.append(self._client.call("PEXPIRE", self._keys.subjects(room), self._state_ttl))
-        return _missing(calls, [room for room, peer in rooms.items() if peer], members)
+                members.append(call("HEXISTS", presence, peer))
+            few = (options, keys.watched(room), keys.large(room), keys.subjects(room))
+            if room in self._rich:
+                asked[room] = [call("PEXPIRE", key, self._state_ttl) for key in few]
+            else:
+                asked[room] = [call("EXISTS", *few)]
+        return self._touched(calls, [room for room, peer in rooms.items() if peer], members, asked)
+
+    def _may_expire(self) -> bool:
+        """Whether to renew the set of rooms and its index: often enough for several failures in their time to live."""
+        now = self._place.clock.now
+        if self._limited_at <= now < self._limited_at + self._state_ttl // _RENEWALS:
+            return False
+        self._limited_at = now
+        return True
+
+    async def _touched(
+        self,
+        calls: Sequence[asyncio.Future[Any]],
+        rooms: Sequence[str],
+        members: Sequence[asyncio.Future[Any]],
+        asked: Mapping[str, Sequence[asyncio.Future[Any]]],
+    ) -> Touched:
+        """Wait for all replies, and note which rooms have keys that few rooms have."""
+        # A key of another type is no sign of a loss, and the other rooms must be renewed all the same.
+        found = asyncio.gather(*members, return_exceptions=True)
+        await asyncio.gather(*calls, *(future for futures in asked.values() for future in futures))
+        rich = {room for room, futures in asked.items() if any(future.result() for future in futures)}
+        again = rich - self._rich
+        self._rich -= asked.keys() - rich
+        self._rich |= again
+        return Touched([room for room, one in zip(rooms, await found, strict=True) if one == 0], sorted(again))
 
     async def _adopt(
         self, room: str, cursor: bytes, lease: str, own: str, held_until: int
@@ -332,13 +367,3 @@ class RedisLeases:
             if self._addresses is not None:
                 self._addresses.announce(duration)
         return _ENDS[ended], flat
-
-
-async def _missing(
-    calls: Sequence[asyncio.Future[Any]], rooms: Sequence[str], members: Sequence[asyncio.Future[Any]]
-) -> Sequence[str]:
-    """Wait for all replies; return the rooms whose member is missing."""
-    # A key of another type is no sign of a loss, and the other rooms must be renewed all the same.
-    asked = asyncio.gather(*members, return_exceptions=True)
-    await asyncio.gather(*calls)
-    return [room for room, one in zip(rooms, await asked, strict=True) if one == 0]

@@ -2,7 +2,10 @@
 
 import asyncio
 
-from relay.backend.presence import HeldMember
+import pytest
+
+from relay.backend.presence import HeldMember, Touched
+from relay.model.errors import Unavailable
 from relay.rooms.renewal import RoomRenewal
 from tests.unit.rooms.world import World
 
@@ -12,16 +15,17 @@ class FakeLeases:
         self.touched: list[tuple[list[str], list[str]]] = []
         self.failures: list[Exception] = []
         self.lost: set[str] = set()
+        self.rich: set[str] = set()
         self.reported: list[str] = []
         self.away: asyncio.Event | None = None
 
-    async def touch(self, rooms, left=()) -> list[str]:
+    async def touch(self, rooms, left=()) -> Touched:
         if self.away is not None:
             await self.away.wait()
         if self.failures:
             raise self.failures.pop()
         self.touched.append((list(rooms), list(left)))
-        return [room for room in rooms if room in self.lost]
+        return Touched([room for room in rooms if room in self.lost], [room for room in rooms if room in self.rich])
 
 
 def renewal_of(world: World, leases: FakeLeases, rounds: float) -> RoomRenewal:
@@ -43,7 +47,7 @@ async def test_a_room_that_has_lost_the_entry_of_a_connected_member_for_some_rou
     world.departures.take_over([HeldMember("departing", "p", 1, 1.0)])
     await asyncio.sleep(0)
     leases.lost = {"lost", "departing", "joining"}
-    renewal = renewal_of(world, leases, 12)
+    renewal = renewal_of(world, leases, 8)
     await renewal.renew([])
     for _ in range(3):
         await renewal.renew([])
@@ -54,7 +58,7 @@ async def test_a_room_that_has_lost_the_entry_of_a_connected_member_for_some_rou
 
 async def test_a_room_whose_events_are_not_in_the_queue_is_not_given_up(world: World) -> None:
     leases, unmoved = FakeLeases(), {"room"}
-    renewal = RoomRenewal(world.rooms, world.departures, leases, rounds=3, metrics=world.metrics, unmoved=unmoved)
+    renewal = RoomRenewal(world.rooms, world.departures, leases, rounds=2, metrics=world.metrics, unmoved=unmoved)
     await renewal.renew(["room", "other"])
     unmoved.clear()
     await renewal.renew(["room"])
@@ -67,7 +71,7 @@ async def test_a_member_that_left_or_was_announced_meanwhile_was_not_lost(world:
         later[room] = await world.join(room=room)
     await asyncio.sleep(0)
     leases.lost = set(later)
-    renewal = renewal_of(world, leases, 3)
+    renewal = renewal_of(world, leases, 2)
     await renewal.renew([])
     await renewal.renew([])
     leases.lost.remove("announced")
@@ -80,12 +84,12 @@ async def test_a_member_that_left_or_was_announced_meanwhile_was_not_lost(world:
     assert leases.reported == []
 
 
-async def test_every_room_is_renewed_once_in_a_third_of_its_time_evenly(world: World) -> None:
+async def test_every_room_is_renewed_once_in_half_of_its_time_evenly(world: World) -> None:
     leases = FakeLeases()
     for number in range(60):
         world.rooms.stage(world.member(room=f"r{number}"))
     world.departures.take_over([HeldMember(f"r{number}", "p", 1, 1.0) for number in range(50, 100)])
-    renewal = renewal_of(world, leases, rounds=60)
+    renewal = renewal_of(world, leases, rounds=40)
     for _ in range(20):
         await renewal.renew([])
     sizes = [len(rooms) for rooms, _ in leases.touched]
@@ -98,7 +102,7 @@ async def test_observers_renew_no_room_and_do_not_keep_one_from_being_left(world
     leases = FakeLeases()
     await world.observe(room="observed")
     world.rooms.stage(world.member(room="joined"))
-    renewal = renewal_of(world, leases, rounds=3)
+    renewal = renewal_of(world, leases, rounds=2)
     for _ in range(3):
         await renewal.renew(["observed", "joined"])
     assert leases.touched == [(["joined"], ["observed"])] * 3
@@ -116,3 +120,37 @@ async def test_rooms_that_fell_idle_are_left_unless_they_have_members_again(worl
     world.departures.take_over([HeldMember("held", "p", 1, 1.0)])
     await renewal_of(world, leases, 6000).renew(["left", "back", "held"])
     assert leases.touched == [([], ["left"])]
+
+
+async def test_rooms_of_a_round_that_failed_are_renewed_with_the_next_ones(world: World) -> None:
+    leases = FakeLeases()
+    for number in range(60):
+        world.rooms.stage(world.member(room=f"r{number}"))
+    renewal = renewal_of(world, leases, rounds=40)
+    leases.failures = [Unavailable() for _ in range(8)]
+    for _ in range(8):
+        with pytest.raises(Unavailable):
+            await renewal.renew([])
+    for _ in range(12):
+        await renewal.renew([])
+    sizes = [len(rooms) for rooms, _ in leases.touched]
+    assert {room for rooms, _ in leases.touched for room in rooms} == {f"r{number}" for number in range(60)}
+    assert max(sizes) <= 3 + 16
+
+
+async def test_a_room_that_the_backend_wants_again_is_renewed_in_the_next_round_unless_nobody_is_in_it(
+    world: World,
+) -> None:
+    leases = FakeLeases()
+    for room in ("one", "two", "left"):
+        await world.join(room=room)
+    member = world.rooms.first_member("left")
+    assert member is not None
+    leases.rich = {"one", "left"}
+    renewal = renewal_of(world, leases, rounds=2)
+    await renewal.renew([])
+    leases.rich, leases.touched = set(), []
+    await world.membership.leave(member, hold=False)
+    renewal._owed = -10.0
+    await renewal.renew([])
+    assert leases.touched == [(["one"], [])]

@@ -8,7 +8,7 @@ from relay.backend.headroom import Headroom
 from relay.backend.memory.rules import MemoryRoomRules
 from relay.backend.memory.state import MemoryRooms
 from relay.backend.memory.watches import MemoryWatchedRooms
-from relay.backend.presence import HeldMember, LeaseStatus, PresenceEntry
+from relay.backend.presence import HeldMember, LeaseStatus, PresenceEntry, Touched
 from relay.backend.settings import HistorySettings, RoomSettings
 from relay.fleet_key import FleetKey
 from relay.metrics import Metrics
@@ -176,8 +176,8 @@ class SlowLeases(FakeLeases):
             await self._world.pass_time(0.1)
             yield batch
 
-    async def touch(self, rooms, left=()) -> list[str]:
-        return []
+    async def touch(self, rooms, left=()) -> Touched:
+        return Touched(())
 
 
 class BusyWorld(World):

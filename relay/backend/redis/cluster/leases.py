@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
-from relay.backend.presence import HeldMember, LeaseEnd, LeaseName, LeaseStatus
+from relay.backend.presence import HeldMember, LeaseEnd, LeaseName, LeaseStatus, Touched
 from relay.backend.redis.cluster.client import ClusterClient
 from relay.backend.redis.cluster.keys import ClusterKeys, group_of
 from relay.backend.redis.cluster.slots import slot_of_key, slot_of_tag
@@ -158,7 +158,7 @@ class GroupedLeases:
         if len(failed) == len(self._groups):
             raise failed[0]
 
-    async def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Sequence[str]:
+    async def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Touched:
         """Renew the time to live of these rooms, each in its own group."""
         members, gone = by_group(rooms), by_group(left)
         touched = [
@@ -169,7 +169,10 @@ class GroupedLeases:
         failed = [reply for reply in replies if isinstance(reply, BaseException)]
         if failed:
             raise failed[0]
-        return [room for reply in replies if not isinstance(reply, BaseException) for room in reply]
+        whole = [reply for reply in replies if not isinstance(reply, BaseException)]
+        return Touched(
+            [room for touched in whole for room in touched.lost], [room for touched in whole for room in touched.again]
+        )
 
 
 async def _begun(group: RedisLeases, ended: LeaseEnd) -> LeaseEnd:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from relay.backend.presence import HeldMember, LeaseName, LeaseStatus
+from relay.backend.presence import HeldMember, LeaseName, LeaseStatus, Touched
 from relay.backend.redis.cluster.keys import GROUPS, ClusterKeys, group_of
 from relay.backend.redis.cluster.leases import GroupedLeases, GroupedRegistration, by_group
 from relay.backend.redis.cluster.slots import slot_of_tag
@@ -66,10 +66,10 @@ class Group:
             raise self.error
         self.calls.append("retire")
 
-    async def touch(self, rooms: Any, left: Any) -> Sequence[str]:
+    async def touch(self, rooms: Any, left: Any) -> Touched:
         if self.error is not None:
             raise self.error
-        return [*rooms]
+        return Touched([*rooms], [*rooms])
 
 
 class Desk:
@@ -182,7 +182,8 @@ async def test_a_worker_retires_where_it_can() -> None:
 async def test_rooms_are_renewed_in_their_groups() -> None:
     desk = Desk(GROUPS)
     rooms = [f"room{number}" for number in range(20)]
-    assert sorted(await desk.leases.touch(dict.fromkeys(rooms, ""), ["gone"])) == sorted(rooms)
+    lost, again = await desk.leases.touch(dict.fromkeys(rooms, ""), ["gone"])
+    assert sorted(lost) == sorted(again) == sorted(rooms)
     desk.groups[group_of(slot_of_tag("room3"))].error = Unavailable()
     with pytest.raises(Unavailable):
         await desk.leases.touch(dict.fromkeys(rooms, ""))
