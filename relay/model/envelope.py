@@ -5,7 +5,6 @@ closing brace: `from` when it is published (`splice`), `id` when its position in
 where a codec wants it. So `{"a":1}` becomes `{"a":1,"from":"alice","id":"17-4"}`.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple, Self
 
@@ -62,14 +61,13 @@ class MembershipVersion(NamedTuple):
     epoch: int = 0
 
 
-_make_id: Final[Callable[[type[MessageId], tuple[int, int]], MessageId]] = tuple.__new__
-"""Makes an id without the constructor, which is a function of Python."""
+_pairs: Final = msgspec.json.Decoder(MessageId)
+"""Makes an id of two numbers in C: the constructor of a named tuple is a function of Python."""
 
 
 def read_id(text: bytes) -> MessageId:
     """Parse an id that the relay itself wrote; faster than `MessageId.parse`, and without its checks."""
-    epoch, _, seq = text.partition(b"-")
-    return _make_id(MessageId, (int(epoch), int(seq)))
+    return _pairs.decode(b"[%b]" % text.replace(b"-", b","))
 
 
 def splice(envelope: bytes, sender: str) -> bytes:

@@ -205,7 +205,14 @@ class _MemberPublication(Publication):
         receiver: OutcomeReceiver,
         started: float,
     ) -> None:
-        super().__init__(command, member.room, member.peer, member.generation, member.version, seen)
+        # Without the base's `__init__`, which would make the object cost twice as much.
+        self.command = command
+        self.room = member.room
+        self.sender = member.peer
+        self.generation = member.generation
+        self.version = member.version
+        self.seen = seen
+        self.proof = ""
         self.member = member
         self._publisher = publisher
         self._receiver = receiver
