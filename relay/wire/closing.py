@@ -2,11 +2,34 @@
 
 import asyncio
 from functools import partial
+from typing import Protocol
 
 from websockets.protocol import State
 
 from relay.rooms.connection import CLOSE_TIMEOUT
 from relay.wire.parser import FrameParser
+
+
+class Answers(Protocol):
+    """Frames that answer those of the client."""
+
+    def take_answers(self, frames: int | None = None) -> bytes:
+        """Return the frames to send, all or the first ones, and forget them."""
+        ...
+
+
+class Goodbye:
+    """The answer to a close frame without a reason: the same code, or none."""
+
+    __slots__ = ("_frame",)
+
+    def __init__(self, code: bytes) -> None:
+        self._frame = bytes((0x88, len(code))) + code
+
+    def take_answers(self, frames: int | None = None) -> bytes:
+        """Return the frame, once."""
+        frame, self._frame = self._frame, b""
+        return frame
 
 
 class ClosingHandshake:
@@ -37,7 +60,7 @@ class ClosingHandshake:
         self.abort_later()
         return sent.code if sent else 1006
 
-    def answer(self, parser: FrameParser, left: "asyncio.Future[None] | None") -> None:
+    def answer(self, parser: Answers, left: "asyncio.Future[None] | None") -> None:
         """Answer the client's close frame, if it is the first of both, and close TCP.
 
         The answer waits for `left`, so that a client whose close was answered has left its rooms; None waits for
@@ -60,14 +83,14 @@ class ClosingHandshake:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _close(self, parser: FrameParser) -> None:
+    def _close(self, parser: Answers) -> None:
         if not self._transport.is_closing():
             write_answers(self._transport, parser)
             self._transport.close()
             self.abort_later()
 
 
-def write_answers(transport: asyncio.Transport, parser: FrameParser, *, frames: int | None = None) -> None:
+def write_answers(transport: asyncio.Transport, parser: Answers, *, frames: int | None = None) -> None:
     """Write the parser's answers: all, or only the first frames, so that each answer keeps its order."""
     out = parser.take_answers(frames)
     if out and not transport.is_closing():

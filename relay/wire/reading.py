@@ -35,6 +35,12 @@ except ImportError:  # a build of the library without its C extension
 _FIN_TEXT: Final = 0x81
 """The first byte of a text message in one frame: FIN, no reserved bits, opcode 1 (RFC 6455, 5.2)."""
 
+_FIN_CLOSE: Final = 0x88
+"""The first byte of a close frame."""
+
+_GOODBYES: Final = (b"", b"\x03\xe8", b"\x03\xe9")
+"""Codes of close frames of clients that just leave: none, 1000 and 1001."""
+
 _FRAMES_PER_TURN: Final = 64
 """Frames that one connection reads before the others get their turn."""
 
@@ -120,6 +126,10 @@ class FrameReading:
 
     def _received_close(self, parser: FrameParser) -> None:
         """Take the client's close frame."""
+        raise NotImplementedError
+
+    def _received_goodbye(self, code: bytes) -> None:
+        """Take a close frame that has this code, or none, and no reason."""
         raise NotImplementedError
 
     def _fail(self, parser: FrameParser) -> None:
@@ -228,6 +238,8 @@ class FrameReading:
             # A parser in the middle of a frame or a message must get the bytes first.
             if self._parser is None and not self._closing:
                 at, left = self._read_single_frame_texts(data, at, left)
+                if self._read_goodbye(data, at):
+                    break
             if at == start:
                 if self._paused & _IN_LINE:
                     break  # The parser is there until the turn, so that no frame overtakes the message.
@@ -267,6 +279,23 @@ class FrameReading:
             if self._closing:
                 break
         return at, left
+
+    def _read_goodbye(self, data: bytes, at: int) -> bool:
+        """Take the close frame of a client that just leaves: its code is usual, and it has no reason.
+
+        False for any other bytes. Nearly all connections end so, and need no parser then.
+        """
+        if self._closing or len(data) - at < 6 or data[at] != _FIN_CLOSE:
+            return False
+        code = b""
+        if data[at + 1] == 0x82 and len(data) - at >= 8:
+            code = apply_mask(data[at + 6 : at + 8], data[at + 2 : at + 6])
+        elif data[at + 1] != 0x80:
+            return False
+        if code not in _GOODBYES:
+            return False
+        self._received_goodbye(code)
+        return True
 
     def _read_frames(self, data: bytes) -> int:
         """Read any frames with the library's parser; return how many there were."""

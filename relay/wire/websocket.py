@@ -16,7 +16,7 @@ from relay.model.codec import Frame
 from relay.model.errors import INTERNAL, NOT_UTF8, PONG_TIMEOUT
 from relay.rooms.connection import Receiver, Transfer
 from relay.rooms.keepalive import close_unless_busy
-from relay.wire.closing import ClosingHandshake
+from relay.wire.closing import ClosingHandshake, Goodbye
 from relay.wire.limits import WireLimits
 from relay.wire.parser import CLOSE_NAMES, FrameParser
 from relay.wire.reading import FrameReading
@@ -200,6 +200,12 @@ class WebSocketProtocol(FrameReading):
         self._closing, self._dropped = True, False
         left = self._report_end(parser.close_rcvd.code if parser.close_rcvd else 1005, None)
         self._get_ending().answer(parser, left)
+
+    def _received_goodbye(self, code: bytes) -> None:
+        """Report the end, and answer, as `_received_close` does."""
+        self._closing, self._dropped = True, False
+        left = self._report_end(int.from_bytes(code, "big") if code else 1005, None)
+        self._get_ending().answer(Goodbye(code), left)
 
     def _fail(self, parser: FrameParser) -> None:
         """Send the parser's close frame for a violation, and give the client a moment to read it."""

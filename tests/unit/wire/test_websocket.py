@@ -430,3 +430,32 @@ async def test_arrivals_are_known_while_the_close_frame_of_a_client_is_reported(
     protocol.data_received(b"\x88\x80\x00\x00\x00\x00")
     assert found == [Transfer(5, 5)]
     assert protocol.transfer() is None
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [(b"", 1005), (b"\x03\xe8", 1000), (b"\x03\xe9", 1001), (b"\x0f\xa0", 4000), (b"\x03\xe8bye", 1000)],
+)
+@pytest.mark.parametrize("pieces", [False, True])
+async def test_a_close_frame_is_answered_alike_whether_the_library_reads_it_or_not(
+    payload: bytes, code: int, pieces: bool
+) -> None:
+    transport, receiver = FakeTransport(), FakeReceiver()
+    protocol = protocol_of(transport, receiver)
+    sent = masked(0x81, b"text") + masked(0x88, payload) + masked(0x81, b"late")
+    for piece in [sent[at : at + 1] for at in range(len(sent))] if pieces else [sent]:
+        protocol.data_received(piece)
+    assert (receiver.texts, receiver.ended) == ([b"text"], [code])
+    assert transport.written == bytes([0x88, len(payload)]) + payload
+    usual = payload in {b"", b"\x03\xe8", b"\x03\xe9"}
+    assert (protocol._parser is None) is (usual and not pieces)
+    protocol.connection_lost(None)
+    assert receiver.ended == [code]
+
+
+async def test_a_close_frame_with_a_bad_code_is_a_violation() -> None:
+    for payload in (b"\x03", b"\x03\xed"):
+        transport, receiver = FakeTransport(), FakeReceiver()
+        protocol_of(transport, receiver).data_received(masked(0x88, payload))
+        assert receiver.ended == [1002]
+        assert transport.written[2:4] == b"\x03\xea"
