@@ -23,9 +23,9 @@
 -- are valid, and one HINCRBY both checks that and counts all messages. The TTL is not renewed: the worker of each member
 -- does that. Local names cost less than global ones.
 local call, redis_pcall, KEYS, ARGV = redis.call, redis.pcall, KEYS, ARGV
-local most, results, slow, at = ARGV[2], {}, {}, 5
-for room = 1, tonumber(ARGV[1]) do
-  local key, channel, version, expected = 4 * room - 3, ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 3])
+local most, results, slow, at = ARGV[2], {}, nil, 5
+for room = 1, ARGV[1] + 0 do
+  local key, channel, version, expected = 4 * room - 3, ARGV[at], ARGV[at + 1], ARGV[at + 3] + 0
   local number, found, last = tonumber(ARGV[at + 2]), true, nil
   if number then
     last = at + 4 + number
@@ -88,8 +88,9 @@ for room = 1, tonumber(ARGV[1]) do
   if sent == number then
     results[room] = newest
   else
+    slow = slow or {}
     slow[#slow + 1] = { room = room, key = key, at = at, number = number, newest = newest, sent = sent, expected = expected }
   end
   at = last + 1
 end
-if #slow == 0 then return results end
+if not slow then return results end
