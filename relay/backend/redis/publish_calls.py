@@ -48,18 +48,21 @@ class _Turn:
         kind, long = self._commands.kind(publication, len(text), template), len(text) > _MOST_BYTES
         if kind == ALONE or long:
             call = self._begin(kind)
-        elif last is not None and last.call.takes(kind, addressees) and last.version == publication.version:
-            call = last.call
+        elif (
+            last is not None
+            and (call := self.calls[last.call]).takes(kind, addressees)
+            and last.version == publication.version
+        ):
             call.messages_left -= 1
             call.addressees_left -= addressees
             last.entries.append(entry)
             last.texts.append(text)
             return
         else:
-            call = self._shared(kind, addressees, -1 if last is None else last.call.number)
+            call = self._shared(kind, addressees, -1 if last is None else last.call)
         call.messages_left = 0 if long else call.messages_left - 1
         call.addressees_left -= addressees
-        messages = self._last[room] = RoomMessages(call, template, entry, text)
+        messages = self._last[room] = RoomMessages(call.number, template, entry, text)
         call.rooms.append(messages)
 
     def _shared(self, kind: int, addressees: int, after: int) -> SharedCall:

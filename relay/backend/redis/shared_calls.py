@@ -94,6 +94,9 @@ class RoomTemplate:
 class RoomMessages:
     """The messages of one room in a call, in their order, with the callbacks that take their outcomes.
 
+    `call` is the number of the call in its turn. It is not the call itself, which refers to these messages: a cycle
+    would keep all of a turn until the garbage collector runs.
+
     `texts` are those that Redis publishes, until the command is written; then they are given up. `ids` are the ids in
     the command, if they are known. `newest` is the expected sequence number of the last message, and `mark` belongs to
     it (see `ExpectedIds`); both are 0 until the command is written.
@@ -101,7 +104,7 @@ class RoomMessages:
 
     __slots__ = ("call", "entries", "ids", "mark", "newest", "template", "texts", "version")
 
-    def __init__(self, call: "SharedCall", template: RoomTemplate, entry: Entry, text: bytes) -> None:
+    def __init__(self, call: int, template: RoomTemplate, entry: Entry, text: bytes) -> None:
         self.call = call
         self.template = template
         self.version = entry[0].version

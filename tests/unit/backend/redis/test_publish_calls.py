@@ -1,4 +1,5 @@
 import asyncio
+import gc
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from relay.backend.redis.keys import Keys
 from relay.backend.redis.publish_calls import PublishCalls
 from relay.backend.redis.publishing import PublishCommands
 from relay.backend.redis.scripts import PUBLISH, PUBLISH_TOGETHER
+from relay.backend.redis.shared_calls import RoomMessages, SharedCall
 from relay.backend.settings import HistorySettings, RoomSettings
 from relay.model.commands import Publish
 from relay.model.envelope import MembershipVersion, MessageId
@@ -278,6 +280,21 @@ async def test_each_publisher_gets_its_own_outcome() -> None:
     assert isinstance(second, Replaced)
     assert isinstance(third, OutcomeUnknown)
     assert fourth == Receipt(b"7-10", version=MembershipVersion(11, 7))
+
+
+async def test_what_a_call_has_kept_is_freed_with_its_outcome_and_not_by_the_garbage_collector() -> None:
+    world = World()
+    gc.collect()
+    gc.disable()
+    try:
+        for text in texts(2):
+            world.add(text)
+        await turn()
+        assert any(type(one) is RoomMessages for one in gc.get_objects())
+        world.redis.sent.pop()[1]([[b"7-9", b"7-10"]])
+        assert not any(type(one) in {RoomMessages, SharedCall} for one in gc.get_objects())
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
