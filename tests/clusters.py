@@ -158,13 +158,19 @@ class Cluster:
 
     def owner(self, slot: int, *, asked: Node | None = None) -> Node:
         """The master that has a slot, as a living node knows."""
-        for shard in (asked or self._living()).ask("SHARDS"):
+        found = self._leader(slot, asked or self._living())
+        assert found is not None, f"nobody has slot {slot}"
+        return found
+
+    def _leader(self, slot: int, asked: Node) -> Node | None:
+        """The living master of a slot, or the dead one, which Redis 8.0 names without its slots."""
+        for shard in asked.ask("SHARDS"):
             ranges = zip(shard["slots"][::2], shard["slots"][1::2], strict=True)
             if any(int(first) <= slot <= int(last) for first, last in ranges):
                 # A master that is dead is listed beside the one that took its part.
-                port = next(one["port"] for one in shard["nodes"] if is_leading(one))
-                return next(node for node in self.nodes if node.port == int(port))
-        raise AssertionError(f"nobody has slot {slot}")
+                masters = sorted((one for one in shard["nodes"] if one["role"] == "master"), key=is_dead)
+                return next(node for node in self.nodes if node.port == int(masters[0]["port"]))
+        return None
 
     def move_slot(self, slot: int, target: Node, *, pause: Callable[[], None] = lambda: None) -> None:
         """Move a slot with its keys to another master, as `redis-cli --cluster reshard` does.
@@ -203,7 +209,7 @@ class Cluster:
         """Return the node that has taken the slot over from a lost one."""
         asked = next(one for one in self.nodes if one is not lost and one in self.masters)
         deadline = time.monotonic() + 60
-        while (owner := await asyncio.to_thread(self.owner, slot, asked=asked)) is lost:
+        while (owner := await asyncio.to_thread(self._leader, slot, asked)) in (lost, None):
             assert time.monotonic() < deadline, "no replica has taken the slot over"
             await asyncio.sleep(0.05)
         return owner
@@ -227,9 +233,10 @@ class Cluster:
                 time.sleep(0.02)
 
 
-def is_leading(node: dict[str, Any]) -> bool:
-    """Whether a node, as CLUSTER SHARDS lists it, is a master that lives."""
-    return str(node["role"]) == "master" and str(node["health"]) != "failed"
+def is_dead(node: dict[str, Any]) -> bool:
+    """Whether a node, as CLUSTER SHARDS lists it, is taken for dead by the others."""
+    # In the words of Redis and of its documentation.
+    return str(node["health"]) in ("fail", "failed")
 
 
 def follow(replica: Node, master: Node) -> None:

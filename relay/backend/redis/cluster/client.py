@@ -278,7 +278,8 @@ class ClusterClient:
             await asyncio.sleep(_PAUSE)
 
     def _apply(self, topology: Topology) -> None:
-        before, self.topology = self.topology, topology
+        before = self.topology
+        self.topology = topology = topology.recalling(before)
         if before is not None and set(before.shards) == set(topology.shards) == self._served():
             return
         self._owners = Owners(topology)

@@ -26,6 +26,9 @@ log = logging.getLogger("relay.backend.redis")
 
 _DOWN: Final = f"{ERROR_CODES['CLUSTERDOWN'].meaning}; {ERROR_CODES['CLUSTERDOWN'].remedy}"
 
+_MOST_NAMED: Final = 5
+"""Dead masters that health names."""
+
 _RETRY: Final = 0.05
 """Seconds between two attempts to subscribe where a slot has gone, while the nodes do not agree about it."""
 
@@ -152,9 +155,10 @@ class ClusterLines:
         states = [(address, line.health()) for address, line in self._lines.items()]
         deaf = [f"{self._name(address)}: {state.problem}" for address, state in states if not state.ready]
         missing = SLOTS - self._cluster.slots_served
-        if self._lines and missing:
-            deaf.append(f"{missing} of {SLOTS} slots: no node of the cluster has them")
         topology = self._cluster.topology
+        if self._lines and missing:
+            dead = ", ".join(shown(address) for address in (topology.lost if topology else ())[:_MOST_NAMED])
+            deaf.append(f"{missing} of {SLOTS} slots: no node of the cluster has them" + (dead and f"; dead: {dead}"))
         down = topology is not None and topology.down
         if down:
             # Probes may be served all the same, and nothing else is.

@@ -1,10 +1,10 @@
 """The topology of a cluster: which master has which slots (`CLUSTER SHARDS`, `CLUSTER INFO`)."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from relay.backend.redis.cluster.slots import SLOTS
 from relay.config.redis_url import Address
@@ -32,13 +32,26 @@ class Shard:
 class Topology:
     """The shards of a cluster, and all nodes, as one node knows them; of two answers, a higher epoch is newer.
 
-    While the cluster is `down`, its nodes refuse all commands.
+    While the cluster is `down`, its nodes refuse all commands. `lost` are dead masters without slots in the answer.
     """
 
     epoch: int
     shards: tuple[Shard, ...]
     nodes: tuple[Address, ...]
     down: bool = False
+    lost: tuple[Address, ...] = ()
+
+    def recalling(self, before: Self | None) -> Self:
+        """Return this topology with the slots that lost masters had before, unless another master has them now.
+
+        Redis 8.0 names a dead master without its slots, until a replica takes them over. Earlier ones leave it them.
+        """
+        known = [] if before is None else [shard for shard in before.shards if shard.address in self.lost]
+        if not known:
+            return self
+        taken = sorted((first, last) for first, last, _ in self.ranges())
+        recalled = [replace(shard, ranges=tuple(_untaken(shard.ranges, taken))) for shard in known]
+        return replace(self, shards=(*self.shards, *(shard for shard in recalled if shard.ranges)))
 
     def ranges(self) -> Iterator[tuple[int, int, Address]]:
         """Yield the first and the last slot of each range, and the address of its master."""
@@ -68,7 +81,7 @@ def read_topology(shards: Any, info: Any, asked: Address, addresses: AddressMap)
     if not isinstance(shards, list):
         raise ValueError("the answer is no topology of a cluster")
     try:
-        found, nodes = list[Shard](), list[Address]()
+        found, nodes, lost = list[Shard](), list[Address](), list[Address]()
         for shard in shards[:_MOST_SHARDS]:
             fields = dict(zip(shard[::2], shard[1::2], strict=True))
             members = [dict(zip(one[::2], one[1::2], strict=True)) for one in fields[b"nodes"]]
@@ -82,10 +95,26 @@ def read_topology(shards: Any, info: Any, asked: Address, addresses: AddressMap)
                 if not all(0 <= first <= last < SLOTS for first, last in ranges):
                     raise ValueError("a slot that does not exist")
                 found.append(Shard(addresses.place_of(masters[0], asked), ranges))
+            elif masters and masters[0][b"health"] not in _LIVING:
+                lost.append(addresses.place_of(masters[0], asked))
         down = b"cluster_state:fail" in info
-        return Topology(read_epoch(info), tuple(found), tuple(nodes[:_MOST_NODES]), down)
+        return Topology(read_epoch(info), tuple(found), tuple(nodes[:_MOST_NODES]), down, tuple(lost))
     except (TypeError, KeyError, AttributeError, IndexError, UnicodeError) as error:
         raise ValueError("the answer is no topology of a cluster") from error
+
+
+def _untaken(ranges: Iterable[tuple[int, int]], taken: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield what is left of these ranges of slots without those that are taken, which are in order."""
+    for first, last in ranges:
+        for begin, end in taken:
+            if begin > last:
+                break
+            if end >= first:
+                if begin > first:
+                    yield first, begin - 1
+                first = end + 1
+        if first <= last:
+            yield first, last
 
 
 def read_epoch(info: Any) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from relay.backend.headroom import Headroom
@@ -104,12 +104,16 @@ class World:
         run: Any = Run()
         return Node(address, link, run, link)
 
-    async def become(self, epoch: int = 1, *, down: bool = False, **owners: tuple[int, int]) -> None:
-        """Let the cluster find this topology: the first and last slot of each node."""
+    async def become(
+        self, epoch: int = 1, *, down: bool = False, lost: Sequence[str] = (), **owners: tuple[int, int]
+    ) -> None:
+        """Let the cluster find this topology: the first and last slot of each node, and dead masters without slots."""
         shards = tuple(Shard((host, 1), (slots,)) for host, slots in owners.items())
-        self.search.topology = Topology(epoch, shards, tuple(one.address for one in shards), down)
+        dead = tuple((host, 1) for host in lost)
+        found = Topology(epoch, shards, tuple(one.address for one in shards), down, dead)
+        self.search.topology, expected = found, found.recalling(self.cluster.topology)
         self.cluster.refresh()
-        await until(lambda: self.cluster.topology is self.search.topology)
+        await until(lambda: self.cluster.topology == expected)
 
 
 async def until(condition: Callable[[], Any]) -> None:

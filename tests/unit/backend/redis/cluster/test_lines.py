@@ -163,6 +163,15 @@ async def test_slots_without_a_node_are_named(desk: Desk) -> None:
     health = desk.lines.health()
     assert (health.ready, health.reachable) == (True, False)
     assert health.problem == "383 of 16384 slots: no node of the cluster has them"
+    # A worker that has begun while a shard was lost does not know its slots.
+    await desk.world.become(3, a=(0, 16_000), lost=["c"])
+    assert desk.lines.health().problem == "383 of 16384 slots: no node of the cluster has them; dead: c:1"
+
+
+async def test_a_dead_master_that_redis_names_without_its_slots_is_a_deaf_shard(desk: Desk) -> None:
+    desk.made["b"].state = BusHealth(False, False, 7.0, "connection refused")
+    await desk.world.become(2, a=(0, AT - 1), lost=["b"])
+    assert desk.lines.health().problem == f"shard b:1 (slots {AT}-16383): connection refused"
 
 
 async def test_all_shards_may_be_needed() -> None:

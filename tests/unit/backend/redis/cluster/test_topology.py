@@ -1,4 +1,4 @@
-"""Reading CLUSTER SHARDS, as Redis 7.0 answers it in RESP 2."""
+"""Reading CLUSTER SHARDS, as Redis answers it in RESP 2."""
 
 from typing import Any
 
@@ -37,6 +37,21 @@ def test_of_two_masters_the_living_one_counts() -> None:
     found = read(shard([0, 9], node(1, health=b"failed"), node(2)), shard([10, 19], node(3, health=b"failed")))
     assert [one.address for one in found.shards] == [("h", 2), ("h", 3)]
     assert found.nodes == (("h", 2),)
+
+
+def test_a_dead_master_without_slots_keeps_those_that_nobody_has_taken() -> None:
+    """Redis 8.0 names it without its slots; that which has taken over a part of them has them."""
+    before = read(shard([0, 9, 20, 29], node(1)), shard([10, 19], node(2)))
+    dead = shard([], node(1, health=b"fail"))
+    found = read(dead, shard([10, 19], node(2)), shard([], node(4)))
+    assert (found.lost, found.nodes) == ((("h", 1),), (("h", 2), ("h", 4)))
+    assert found.recalling(None) is found
+    assert set(found.recalling(before).shards) == set(before.shards)
+    later = read(dead, shard([8, 22, 25, 25], node(2))).recalling(found.recalling(before))
+    assert later.shards[1] == Shard(("h", 1), ((0, 7), (23, 24), (26, 29)))
+    replaced = read(shard([0, 9, 20, 29], node(1, health=b"fail"), node(3)), shard([10, 19], node(2)))
+    assert replaced.recalling(later) is replaced
+    assert len(read(dead, shard([0, 29], node(2))).recalling(before).shards) == 1
 
 
 def test_addresses_are_mapped_and_those_without_a_host_are_where_the_answer_came_from() -> None:
