@@ -1,6 +1,5 @@
 """Renewing the time to live that rooms have in Redis."""
 
-from collections import deque
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from itertools import islice
@@ -31,8 +30,8 @@ class _Missing:
 class RoomRenewal:
     """Renews a share of the rooms each round, so that no round has thousands of them to renew.
 
-    `rounds` is the number of rounds in a room's time to live, in which it is renewed twice. Rooms of a round that fails
-    are renewed again with the next ones.
+    `rounds` is the number of rounds in a room's time to live. A room is renewed in every half of it. Rooms of a round
+    that fails are renewed with the next ones.
     A room is not given up while it is one of the `unmoved`: they have events that are not in the webhook's queue yet.
     `on_lost` is called with a room of which the backend has lost the entry of a member that is connected here. Only the
     member that was welcomed first is looked for: its entry is the one that no later join can have written again.
@@ -56,7 +55,8 @@ class RoomRenewal:
         self._metrics = metrics
         self._unmoved = unmoved
         self._on_lost = on_lost
-        self._to_renew: deque[str] = deque()
+        # In the order in which they were renewed, or have begun; some have ended meanwhile.
+        self._queue: dict[str, None] = {}
         self._owed = 0.0
         self._missing: dict[str, _Missing] = {}
         # Rooms of rounds that failed, and rooms that the backend wants to renew again.
@@ -108,11 +108,25 @@ class RoomRenewal:
             self._on_lost(room)
 
     def _next(self) -> list[str]:
+        """Return the rooms that wait longest, as many as are due in this round.
+
+        Each one waits for as long, from its beginning on, also while other rooms begin or end.
+        """
         # A room that only has observers is not renewed: they must not keep its state in Redis for ever.
-        rooms = list(dict.fromkeys([*self._rooms.occupied(), *self._departures.rooms()]))
+        rooms = dict.fromkeys([*self._rooms.occupied(), *self._departures.rooms()])
+        self._queue.update(rooms)
         self._owed += len(rooms) * self._share
-        if not self._to_renew:
-            self._to_renew.extend(rooms)
-        count = min(int(self._owed), len(self._to_renew))
+        count = min(int(self._owed), len(rooms))
         self._owed -= count
-        return [self._to_renew.popleft() for _ in range(count)]
+        due, ended = list[str](), list[str]()
+        for room in self._queue:
+            if room not in rooms:
+                ended.append(room)
+            elif len(due) < count:
+                due.append(room)
+            else:
+                break
+        for room in (*ended, *due):
+            del self._queue[room]
+        self._queue.update(dict.fromkeys(due))
+        return due

@@ -98,6 +98,37 @@ async def test_every_room_is_renewed_once_in_half_of_its_time_evenly(world: Worl
     assert world.metric("relay_room_ttl_renewals_total") == 100
 
 
+async def test_a_room_that_begins_at_any_time_is_renewed_within_half_of_its_time(world: World) -> None:
+    leases, began, renewed = FakeLeases(), dict[str, int](), dict[str, int]()
+    renewal = renewal_of(world, leases, rounds=40)
+    for number in range(100):
+        world.rooms.stage(world.member(room=f"old{number}"))
+    for number in range(80):
+        world.rooms.stage(world.member(room=f"new{number}"))
+        began[f"new{number}"] = number
+        await renewal.renew([])
+        for room in leases.touched[-1][0]:
+            renewed.setdefault(room, number)
+    waited = [renewed.get(room, 80) - number for room, number in began.items() if number < 60]
+    assert max(waited) <= 20
+
+
+async def test_rooms_that_stay_when_most_others_end_are_renewed_within_half_of_their_time(world: World) -> None:
+    leases = FakeLeases()
+    renewal = renewal_of(world, leases, rounds=40)
+    members = [world.member(room=f"r{number}") for number in range(100)]
+    for member in members:
+        world.rooms.stage(member)
+    for _ in range(21):
+        await renewal.renew([])
+    for member in members[:90]:
+        world.rooms.remove(member)
+    leases.touched.clear()
+    for _ in range(21):
+        await renewal.renew([])
+    assert {room for rooms, _ in leases.touched for room in rooms} == {f"r{number}" for number in range(90, 100)}
+
+
 async def test_observers_renew_no_room_and_do_not_keep_one_from_being_left(world: World) -> None:
     leases = FakeLeases()
     await world.observe(room="observed")
