@@ -305,7 +305,8 @@ async def answer_poll(
     """
     poll = connection.poll(token, hold=hold)
     rest = _respond_to_poll(exchange, session, connection, poll, prepare)
-    await (rest if poll.done() else exchange.hold(rest))
+    # A client takes a large answer slowly, and only of a held response is it known whether it has taken all of it.
+    await (rest if poll.done() and not connection.behind else exchange.hold(rest))
 
 
 async def _respond_to_poll(
@@ -319,11 +320,12 @@ async def _respond_to_poll(
     if answer is None:
         connection.drop(poll)
         return
-    if prepare is not None:
-        answer = await prepare(answer)
+    written = answer if prepare is None else await prepare(answer)
     connection.response_began()
-    await exchange.respond(session.writer.answer(answer), session_id=session.id)
+    await exchange.respond(session.writer.answer(written), session_id=session.id)
     connection.response_ended()
+    if exchange.lost:
+        connection.answer_dropped(answer)
 
 
 async def answer_post(

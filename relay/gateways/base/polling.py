@@ -271,6 +271,17 @@ class PollingConnection(BufferedConnection):
             self._start_idle()
         self.request_dropped()
 
+    def answer_dropped(self, answer: PollAnswer) -> None:
+        """Note that the client has dropped its poll after it was answered, and before the answer was written.
+
+        With `lost_with_request`, the session is lost, unless the client may get the answer by the same poll again.
+        """
+        if answer.superseded or (answer.token and self.repeats(answer.token)):
+            return
+        # A client that polls on, and has missed nothing, stays.
+        if answer.frames or self.idle:
+            self.request_dropped()
+
     def request_dropped(self) -> None:
         """Note that the client has dropped a request; with `lost_with_request`, the session is lost."""
         if not self._rules.lost_with_request:

@@ -177,14 +177,17 @@ class PolledHub(HubSession, HttpSession[Frame]):
         """Answer a poll as soon as there are messages.
 
         `mark` is the client's own of this poll, "" for none. A browser sends a poll again by itself, with the same
-        mark, if the connection was reset on which it waited: the answer that it has not got is repeated.
+        mark, if the connection was reset on which it waited: the answer that it has not got is repeated. A poll without
+        a mark cannot be told from the next one, so its answer is not.
         """
         now = asyncio.get_running_loop().time()
-        repeated = mark == self._mark and 0 < len(mark) <= _MOST_MARK and now - self._marked >= _SAME_POLL
+        marked = 0 < len(mark) <= _MOST_MARK
+        repeated = marked and mark == self._mark and now - self._marked >= _SAME_POLL
         if not repeated:
             self._polls += 1
             self._mark, self._marked = mark[:_MOST_MARK], now
-        await answer_poll(exchange, self, self.polling, str(self._polls), prepare=self._prepare)
+        token = str(self._polls) if marked else ""
+        await answer_poll(exchange, self, self.polling, token, prepare=self._prepare)
 
     async def _prepare(self, answer: PollAnswer) -> PollAnswer:
         """Note the position of a client whose poll brings nothing: it has got everything before."""

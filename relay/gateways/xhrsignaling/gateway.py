@@ -12,7 +12,7 @@ from relay.config import Settings
 from relay.gateways.base.admission import admit
 from relay.gateways.base.cookies import is_same_origin
 from relay.gateways.base.endpoint import GatewayEndpoint
-from relay.gateways.base.http import JSON, HttpBody, HttpExchange
+from relay.gateways.base.http import JSON, Headers, HttpBody, HttpExchange
 from relay.gateways.base.http_place import HttpPlace, PlaceQuery, any_peer, forward_to_owner
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.passing import passes
@@ -108,14 +108,11 @@ class HomeRequest:
 
     async def answer(self, session: PlaceSession, poll: "asyncio.Future[PollAnswer]", found: FoundPlace) -> None:
         """Respond to a poll, once there is a message."""
-        body = await session.answer(self.exchange, poll)
-        if body is not None:
-            await self.respond(body, found)
+        await session.answer(self.exchange, poll, _cookies(found))
 
     async def respond(self, body: HttpBody, found: FoundPlace) -> None:
         """Send the response, with the cookie of a new place."""
-        cookies = [(b"set-cookie", found.cookie)] if found.cookie else []
-        await self.exchange.respond(body, headers=cookies)
+        await self.exchange.respond(body, headers=_cookies(found))
 
 
 class PollEndpoint(GatewayEndpoint):
@@ -190,6 +187,10 @@ class PostEndpoint(GatewayEndpoint):
             await request.begin(found)
             await poster.publish(envelope)
         return True
+
+
+def _cookies(found: FoundPlace) -> Headers:
+    return [(b"set-cookie", found.cookie)] if found.cookie else []
 
 
 def _check_method(exchange: HttpExchange) -> None:

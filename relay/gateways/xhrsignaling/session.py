@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from relay.gateways.base.http import JSON, HttpBody, HttpExchange
+from relay.gateways.base.http import JSON, Headers, HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import REPLACED_DELAY, HttpSession, HttpSessions, NoPosts, ends_for_good
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
 from relay.gateways.base.polling import PollAnswer, PollingRules
@@ -80,16 +80,16 @@ class PlaceSession(RequestedSession[Frame]):
         """
         return self._readers.wait(hold)
 
-    async def answer(self, exchange: HttpExchange, poll: "asyncio.Future[PollAnswer]") -> HttpBody | None:
-        """Return the response to a poll; None if the client has dropped it. With the last page, the place is lost."""
+    async def answer(self, exchange: HttpExchange, poll: "asyncio.Future[PollAnswer]", headers: Headers) -> None:
+        """Respond to a poll, with these `headers`; with the last page that drops its poll, the place is lost."""
         answer = await exchange.unless_dropped(poll)
-        if answer is None:
-            if self._readers.drop(poll):
-                self.lost()
-            return None
-        if answer.closed is REPLACED:
-            await asyncio.sleep(REPLACED_DELAY)
-        return self.writer.answer(answer)
+        if answer is not None:
+            if answer.closed is REPLACED:
+                await asyncio.sleep(REPLACED_DELAY)
+            await exchange.respond(self.writer.answer(answer), headers=headers)
+        missed = answer is None or (exchange.lost and answer.frames)
+        if missed and self._readers.drop(poll):
+            self.lost()
 
     def acknowledged(self, frames: Sequence[Frame]) -> None:
         """Note the rows that the pages have got, so that another worker goes on from there."""

@@ -5,7 +5,7 @@ response. `GET /poll?cursor=N` is a long poll, in which a second one releases th
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +34,8 @@ from relay.http_request import read_body, read_query
 from relay.model.codec import NOTHING, Frame
 from relay.model.errors import Refused
 from relay.model.events import Ack, Event, Failure
+from relay.rooms.connection import Transfer
+from relay.rooms.held_response import HOLD_EXTENSION
 from relay.rooms.worker import Worker
 
 RULES = PollingRules(overlap=Overlap.RELEASE_OLDER, posts=4, repeated_answers=1, lost_after=60)
@@ -130,6 +132,39 @@ class Request:
         self.response.changed.set()
 
 
+class Held:
+    """A response that the server has handed over, to the same request; `drop` ends it from the client's side.
+
+    With `ends_when_answered`, the connection ends when the wait for an answer is over, which is not written yet.
+    """
+
+    def __init__(self, request: Request, *, ends_when_answered: bool = False) -> None:
+        self._request = request
+        self._ends_when_answered = ends_when_answered
+        self.dropped = self.aborted = False
+        self.callback: Callable[[], object] | None = None
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        if not self.dropped:
+            await self._request.send(message)
+
+    def transfer(self) -> Transfer | None:
+        return None
+
+    def when_dropped(self, callback: Callable[[], object] | None) -> None:
+        self.callback = callback
+        if callback is None:
+            self.dropped = self._ends_when_answered
+
+    def abort(self) -> None:
+        self.aborted = not self._request.response.ended
+
+    def drop(self) -> None:
+        self.dropped = True
+        assert self.callback is not None
+        self.callback()
+
+
 def scope(method: str, target: str, state: dict[str, Any], headers: dict[str, str] | None = None) -> Scope:
     path, _, query = target.partition("?")
     return {
@@ -141,6 +176,13 @@ def scope(method: str, target: str, state: dict[str, Any], headers: dict[str, st
         "client": ("10.0.0.1", 1000),
         "state": state,
     }
+
+
+def hold(scope: Scope, request: Request, *, ends_when_answered: bool = False) -> Held:
+    """Let the server hand the response to a request over."""
+    response = Held(request, ends_when_answered=ends_when_answered)
+    scope["extensions"] = {HOLD_EXTENSION: lambda: response}
+    return response
 
 
 class Elsewhere:

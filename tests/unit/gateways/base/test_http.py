@@ -1,7 +1,6 @@
 """Requests to gateways and the headers of their responses."""
 
 import asyncio
-from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from relay.rooms.connection import ABORT_EXTENSION
 from relay.rooms.held_response import HOLD_EXTENSION
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import until
-from tests.unit.gateways.base.http_fakes import Request, scope
+from tests.unit.gateways.base.http_fakes import Held, Request, scope
 
 SETTINGS = Settings(allowed_origins=("https://good.example",))
 
@@ -146,29 +145,6 @@ async def test_a_request_is_forwarded_with_the_body_that_was_read() -> None:
 
 
 # Responses that the server hands over.
-
-
-class Held:
-    """A response that the server has handed over, to the same request; `drop` ends it from the client's side."""
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self.dropped = self.aborted = False
-        self.callback: Callable[[], object] | None = None
-
-    async def send(self, message: MutableMapping[str, Any]) -> None:
-        await self._request.send(message)
-
-    def when_dropped(self, callback: Callable[[], object] | None) -> None:
-        self.callback = callback
-
-    def abort(self) -> None:
-        self.aborted = not self._request.response.ended
-
-    def drop(self) -> None:
-        self.dropped = True
-        assert self.callback is not None
-        self.callback()
 
 
 def held(worker: Worker, request: Request, **headers: str) -> tuple[HttpExchange, Held]:

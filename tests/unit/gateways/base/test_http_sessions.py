@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from relay.gateways.base.http import HttpBody
+from relay.gateways.base.http_sessions import HttpSession
 from relay.gateways.base.polling import Overlap, PollAnswer
 from relay.model.codec import Frame
 from relay.model.errors import GOING_AWAY, SLOW
 from tests.unit.gateways.base.fakes import until, until_members
-from tests.unit.gateways.base.http_fakes import RULES, Dialect, Gateway, Request, gateway
+from tests.unit.gateways.base.http_fakes import RULES, Dialect, Gateway, Request, gateway, hold, scope
 
 
 async def welcomed(one: Gateway, peer: str = "") -> tuple[str, Callable[[str], str]]:
@@ -128,6 +131,61 @@ async def test_a_lost_answer_is_given_again_and_a_new_cursor_acknowledges_it() -
             assert (await one.ask("GET", with_id("/poll?cursor=1"))).lines == [{"n": 1}]
         session.polling.write(Frame(b'{"n":2}'))
         assert (await one.ask("GET", with_id("/poll?cursor=2"))).lines == [{"n": 2}]
+
+
+async def drop_when_answered(one: Gateway, target: str, session: HttpSession[Frame]) -> None:
+    """Poll, and end the connection when the poll has its answer, which is not written yet."""
+    asked, request = scope("GET", target, one.state), Request()
+    hold(asked, request, ends_when_answered=True)
+    await one(asked, request.receive, request.send)
+    assert not session.polling.idle
+    session.polling.write(Frame(b"1"))
+    await until(lambda: session.polling.idle)
+    assert not request.response.status
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+async def test_an_answer_that_a_dropped_poll_has_taken_comes_again_or_the_session_is_lost(repeats: bool) -> None:
+    async with gateway(replace(RULES, lost_with_request=True)) as one:
+        session_id, with_id = await welcomed(one)
+        session = one.sessions.get(session_id)
+        assert session is not None
+        target = with_id("/poll?cursor=1" if repeats else "/poll")
+        await drop_when_answered(one, target, session)
+        assert (await one.ask("GET", target)).status == (200 if repeats else 400)
+        assert (one.sessions.get(session_id) is session) is repeats
+
+
+async def test_a_client_that_polls_on_while_its_earlier_answer_is_dropped_hears_of_the_loss() -> None:
+    async with gateway(replace(RULES, lost_with_request=True)) as one:
+        session_id, _ = await welcomed(one)
+        session = one.sessions.get(session_id)
+        assert session is not None
+        answer = PollAnswer((Frame(b"1"),))
+        newer = session.polling.poll()
+        session.polling.answer_dropped(answer._replace(superseded=True))
+        session.polling.answer_dropped(PollAnswer(()))
+        assert one.sessions.get(session_id) is session
+        session.polling.answer_dropped(answer)
+        assert one.sessions.get(session_id) is None
+        assert newer.done()
+
+
+async def test_a_large_answer_at_once_is_held_so_that_its_loss_is_known() -> None:
+    async with gateway(replace(RULES, lost_with_request=True)) as one:
+        session_id, with_id = await welcomed(one)
+        session = one.sessions.get(session_id)
+        assert session is not None
+        session.polling.write(Frame(b"x" * 100_000))
+        asked, request = scope("GET", with_id("/poll"), one.state), Request()
+        response = hold(asked, request)
+        request.may_send.clear()
+        await one(asked, request.receive, request.send)
+        await until(lambda: request.response.status == 200)
+        response.dropped = True
+        request.may_send.set()
+        await until(lambda: not one.sessions)
+        assert (await one.ask("GET", with_id("/poll"))).status == 400
 
 
 async def test_a_second_poll_releases_the_first() -> None:

@@ -15,7 +15,7 @@ from relay.gateways.signalr.routes import routes, state
 from relay.gateways.signalr.state import STATE, SignalRState
 from relay.rooms.worker import Worker
 from tests.unit.gateways.base.fakes import AsgiClient, until
-from tests.unit.gateways.base.http_fakes import Elsewhere, Request, Response, scope
+from tests.unit.gateways.base.http_fakes import Elsewhere, Request, Response, hold, scope
 
 HANDSHAKE = b'{"protocol":"json","version":1}\x1e'
 PACKED_HANDSHAKE = b'{"protocol":"messagepack","version":1}\x1e'
@@ -42,12 +42,21 @@ class SignalRSite:
         return found
 
     def start(
-        self, method: str, target: str, body: bytes = b"", *, complete: bool = True, **headers: str
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        complete: bool = True,
+        ends_when_answered: bool = False,
+        **headers: str,
     ) -> tuple[Request, "asyncio.Task[None]"]:
         request = Request(body, complete=complete)
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
         one = scope(method, f"/rooms/room/signalr{target}", dict(self._state), fields)
         one["raw_path"] = one["path"].encode()
+        if ends_when_answered:
+            hold(one, request, ends_when_answered=True)
         return request, asyncio.create_task(self._router(one, request.receive, request.send))
 
     async def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> Response:

@@ -124,6 +124,17 @@ async def test_a_client_that_drops_its_poll_is_held_and_may_still_say_goodbye() 
         assert (await ann.say(type=7)).status == 404
 
 
+@pytest.mark.parametrize(("mark", "status"), [("&_=1700000000000", 200), ("", 404)])
+async def test_an_answer_that_a_dropped_poll_has_taken_is_repeated_or_reported_lost(mark: str, status: int) -> None:
+    async with site(reconnect_grace=60) as one:
+        ann = await one.poller("peer=ann", **KEPT)
+        _, task = one.start("GET", f"{ann.target}{mark}", ends_when_answered=True, **KEPT)
+        await task
+        await one.worker.publish_from_server("room", b"{}")
+        await asyncio.sleep(2 * polled._SAME_POLL)
+        assert (await one.ask("GET", f"{ann.target}{mark}", **KEPT)).status == status
+
+
 @pytest.mark.parametrize("transport", ["polls", "stream"])
 async def test_a_client_that_drops_a_post_stays(transport: str) -> None:
     async with site(reconnect_grace=60) as one:

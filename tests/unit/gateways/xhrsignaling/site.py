@@ -13,7 +13,7 @@ from relay.gateways.base.forwarding import FORWARDER
 from relay.gateways.xhrsignaling.routes import routes, state
 from relay.gateways.xhrsignaling.state import STATE, XhrState
 from relay.rooms.worker import Worker
-from tests.unit.gateways.base.http_fakes import Elsewhere, Request, Response, scope
+from tests.unit.gateways.base.http_fakes import Elsewhere, Request, Response, hold, scope
 
 HOST = "relay.example"
 BOUNDARY = "----WebKitFormBoundaryAbCdEf0123456789"
@@ -41,7 +41,13 @@ class Site:
         return found
 
     def start(
-        self, target: str, message: str = "undefined", *, method: str = "POST", **headers: str
+        self,
+        target: str,
+        message: str = "undefined",
+        *,
+        method: str = "POST",
+        ends_when_answered: bool = False,
+        **headers: str,
     ) -> tuple[Request, "asyncio.Task[None]"]:
         """Begin a request."""
         request = Request(form(message))
@@ -50,6 +56,8 @@ class Site:
         }
         one = scope(method, target, dict(self._state), fields)
         one["raw_path"] = one["path"].encode()
+        if ends_when_answered:
+            hold(one, request, ends_when_answered=True)
         return request, asyncio.create_task(self._router(one, request.receive, request.send))
 
     async def ask(self, target: str, message: str = "undefined", **headers: str) -> Response:
@@ -81,9 +89,10 @@ class Page:
         """Poll once; the row that the page sees, or False."""
         return self._read(await self.site.ask(f"{self._path}/GetData{self._query}", **self.headers))
 
-    def start(self) -> tuple[Request, "asyncio.Task[None]"]:
-        """Begin a poll."""
-        return self.site.start(f"{self._path}/GetData{self._query}", **self.headers)
+    def start(self, *, ends_when_answered: bool = False) -> tuple[Request, "asyncio.Task[None]"]:
+        """Begin a poll; its connection may end when it has an answer, which is not written yet."""
+        target = f"{self._path}/GetData{self._query}"
+        return self.site.start(target, ends_when_answered=ends_when_answered, **self.headers)
 
     async def post(self, **envelope: Any) -> Any:
         text = msgspec.json.encode(envelope).decode()

@@ -7,6 +7,7 @@ from relay.gateways.xhrsignaling import session as sessions
 from relay.gateways.xhrsignaling.session import PlaceSession, RowDialect
 from relay.model.codec import Frame
 from relay.model.errors import GOING_AWAY, KICKED, REPLACED, Refused
+from tests.unit.gateways.base.fakes import until_members
 from tests.unit.gateways.xhrsignaling.site import Page, message, site
 
 
@@ -25,6 +26,17 @@ async def test_a_page_that_drops_its_poll_is_held_and_goes_on_where_it_was() -> 
             await here.worker.publish_from_server("default", b'{"message":%d}' % number)
         assert [message(await page.get())["message"] for _ in range(2)] == [2, 3]
         assert await here.peers() == {page.peer: False}
+
+
+async def test_a_row_that_a_dropped_poll_has_taken_comes_again() -> None:
+    async with site() as here:
+        page = Page(here)
+        await page.get()
+        _, task = page.start(ends_when_answered=True)
+        await task
+        await here.worker.publish_from_server("default", b'{"message":1}')
+        await until_members(here.worker, "default", {page.peer: True})
+        assert message(await page.get()) == {"message": 1}
 
 
 async def test_a_row_that_no_later_poll_has_confirmed_comes_again() -> None:
