@@ -447,6 +447,23 @@ async def test_flushed_scripts_are_loaded_again_and_the_order_is_kept(
 
 
 @real_redis
+async def test_a_history_that_begins_when_the_scripts_are_loaded_again_has_a_time_to_live(
+    make_worker: MakeWorker, redis_server: RedisServer
+) -> None:
+    worker = await make_worker("a")
+    room = Room(worker, "room")
+    await worker.bus.subscribe(["room"])
+    await room.join("ann")
+    history = worker.keys.of_room("room")[3]
+    # By its end of life.
+    await worker.client.call("DEL", history)
+    redis_server.client.script_flush()
+    await room.publish([room.publication("ann") for _ in range(2)], together=True)
+    assert await worker.client.call("XLEN", history) == 2
+    assert await worker.client.call("PTTL", history) > 0
+
+
+@real_redis
 async def test_a_lost_connection_leaves_no_message_without_an_outcome(
     make_worker: MakeWorker, redis_server: RedisServer
 ) -> None:

@@ -221,7 +221,8 @@ class PublishCommands:
             template, renewal = one.template, b" 0 - "
             if kind == STORED and not template.stored:
                 return b""
-            if kind == STORED and now >= template.renew_at:
+            # Also in a command that is written again: the first one, which may have had the renewal, did nothing.
+            if kind == STORED and (now >= template.renew_at or one.mark):
                 first = self._renewed(template, now, one.entries[-1][0].seen)
                 renewal, renews = b" %d %b " % (self._history_ttl, first.encode("ascii") or b"-"), True
             elif kind == UNSTORED and template.stored and not one.mark:
