@@ -21,7 +21,7 @@ PASSWORD: Final = "for-sentinels"
 _DOWN_AFTER: Final = 2500
 """Milliseconds without an answer after which a sentinel takes Redis for dead; a busy machine delays answers."""
 
-SAFE: Final = {"min-replicas-to-write": 1, "min-replicas-max-lag": 10}
+SAFE: Final = {"min-replicas-to-write": 1, "min-replicas-max-lag": 10, "repl-diskless-sync-delay": 0}
 """Options with which a master of the past refuses writes, as `deploy/sentinel` sets them."""
 
 

@@ -9,7 +9,8 @@ umask 077
 password=$(cat "$SECRETS/replica_password")
 
 # Written anew at each start, as passwords may have changed. One lost master stops the rooms of its slots alone. A master without
-# a replica refuses writes, so that a failover loses none that a client was told of.
+# a replica refuses writes, so that a failover loses none that a client was told of. A replica that needs all data gets them at
+# once, and not after the five seconds in which Redis waits for further replicas.
 cat > "$DATA/set.conf" <<END
 include $BASE
 # In place of the file that redis.conf names: workers need other commands here.
@@ -25,5 +26,6 @@ masteruser replica
 masterauth $password
 min-replicas-to-write 1
 min-replicas-max-lag 10
+repl-diskless-sync-delay 0
 END
 exec redis-server "$DATA/set.conf" "$@"
