@@ -1,10 +1,12 @@
 """The driver of SIP user agents, which send text to the room, or to one member, by MESSAGE."""
 
+import contextlib
 import json
 from typing import Any
 from urllib.parse import quote
 
 import jwt
+from websockets.exceptions import ConnectionClosed
 
 from tests.fleet import Relay
 from tests.gateways.driver import BAD_FRAME, Capabilities, Closed, Event, Heard, NotAdmitted, Opened, Refused
@@ -68,6 +70,9 @@ class SipDriver:
         await self._agent.close()
 
     async def drop(self) -> None:
+        # The worker has read the answers before this request. A message whose answer is lost comes again.
+        with contextlib.suppress(SipEnded, ConnectionClosed):
+            await self._agent.ask("OPTIONS", "sip:localhost")
         await self._agent.drop()
 
 
