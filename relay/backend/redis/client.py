@@ -180,7 +180,8 @@ class RedisClient(RedisPlace):
             self._waiting.append((deadline, command, done))
             self._waiting_bytes += len(command)
         else:
-            done(Unavailable(f"Redis is away, and {len(self._waiting)} requests of this worker wait for it already"))
+            away = f"Redis is away, and {len(self._waiting)} requests of this worker wait for it already"
+            call(done, Unavailable(away))
             return
         # Deadlines never decrease, so a timer that is set already is early enough.
         if self._timer is None:

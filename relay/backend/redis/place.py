@@ -4,15 +4,18 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from relay.backend.headroom import Headroom
 from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.connection import Argument, Done, pack
-from relay.backend.redis.fence import GIVEN_UP, fenced, unfenced
+from relay.backend.redis.fence import GIVEN_UP, Fenced, fenced, unfenced
 from relay.backend.redis.replies import ErrorReplies, is_noscript
 from relay.backend.redis.scripts import Script, has_fence, variant
 from relay.model.errors import RelayError
+
+_MOST_ATTEMPTS: Final = 4
+"""How often a script call is sent that Redis does not execute: scripts may be lost, and a call be late, in turn."""
 
 
 def ignore(reply: Any) -> None:
@@ -161,10 +164,8 @@ class RedisPlace(ABC):
         command = fenced(whole) if is_fenced else whole
 
         def check(reply: Any) -> None:
-            if is_noscript(reply):
-                self.resend(command, done)
-            elif is_fenced and reply == GIVEN_UP:
-                self.resend(unfenced(command), done, late=True)
+            if not_executed(command, reply):
+                send_again(self, command, done, reply)
             else:
                 done(reply)
 
@@ -201,3 +202,25 @@ class RedisPlace(ABC):
             future.set_result(reply)
         else:
             future.set_exception(error)
+
+
+def not_executed(command: bytes, reply: Any) -> bool:
+    """Return whether Redis has not executed a script call: it has no such script, or has taken the call too late."""
+    return is_noscript(reply) or (type(command) is Fenced and reply == GIVEN_UP)
+
+
+def send_again(place: RedisPlace, command: bytes, done: Done, reply: Any, *, left: int = _MOST_ATTEMPTS - 2) -> None:
+    """Send a call again that was not executed, as `reply` says; and once more, up to `left` times, if it is not again.
+
+    `done` gets the reply of the last attempt. A late call goes without a fence: it is not late again.
+    """
+    late = type(command) is Fenced and reply == GIVEN_UP
+    again = unfenced(command) if late else command
+
+    def check(reply: Any) -> None:
+        if left and not_executed(again, reply):
+            send_again(place, again, done, reply, left=left - 1)
+        else:
+            done(reply)
+
+    place.resend(again, check, late=late)

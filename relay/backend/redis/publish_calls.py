@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from relay.backend.bus import Published, no_such_peer
 from relay.backend.redis.connection import call as hand_out
-from relay.backend.redis.fence import GIVEN_UP, unfenced
-from relay.backend.redis.place import Redis, RedisPlace
+from relay.backend.redis.fence import GIVEN_UP
+from relay.backend.redis.place import Redis, RedisPlace, send_again
 from relay.backend.redis.publishing import PublishCommands, text_of
 from relay.backend.redis.replies import is_noscript
 from relay.backend.redis.shared_calls import ALONE, Entry, RoomMessages, SharedCall
@@ -132,34 +132,39 @@ class PublishCalls:
             place.send(command, partial(self._published_together, call))
         else:
             for publication, done in call.entries():
-                place.send(self._commands.write(publication), partial(self._published, publication, done))
+                try:
+                    place.send(self._commands.write(publication), partial(self._published, publication, done))
+                except Exception as error:
+                    self._fail([(publication, done)], error)
 
     # Outcomes.
 
     def _published(self, publication: Publication, done: Published, reply: Any) -> None:
-        late = reply == GIVEN_UP
-        if late or is_noscript(reply):
-            self._send_again(self._at(publication.room), publication, done, late=late)
+        if reply == GIVEN_UP or is_noscript(reply):
+            self._send_again(self._at(publication.room), publication, done, reply)
         else:
             done(self._outcome(reply))
 
     def _published_together(self, call: SharedCall, reply: Any) -> None:
-        late = reply == GIVEN_UP
-        if late or is_noscript(reply):
+        if reply == GIVEN_UP or is_noscript(reply):
             place = self._at(call.rooms[0].entries[0][0].room)
             if command := self._commands.write_together(call):
-                place.resend(_again(command, late=late), partial(self._resolve, call), late=late)
+                send_again(place, command, partial(self._resolve, call), reply)
                 return
             # The memory of Redis has become full meanwhile, or the history has ended.
             for publication, done in call.entries():
-                self._send_again(place, publication, done, late=late)
+                self._send_again(place, publication, done, reply)
         else:
             self._resolve(call, reply)
 
-    def _send_again(self, place: RedisPlace, publication: Publication, done: Published, *, late: bool) -> None:
+    def _send_again(self, place: RedisPlace, publication: Publication, done: Published, reply: Any) -> None:
         # Written again and not kept: that would cost memory for each message, and this happens hardly ever.
-        command = _again(self._commands.write(publication), late=late)
-        place.resend(command, lambda reply: done(self._outcome(reply)), late=late)
+        try:
+            command = self._commands.write(publication)
+        except Exception as error:
+            self._fail([(publication, done)], error)
+            return
+        send_again(place, command, lambda reply: done(self._outcome(reply)), reply)
 
     def _fail(self, entries: Sequence[Entry], error: Exception) -> None:
         """Tell the publishers that their messages could not be written; the other ones of the turn go on."""
@@ -215,7 +220,3 @@ class PublishCalls:
                 return NotMember()
             case _:
                 return self._client.script_error(reply)
-
-
-def _again(command: bytes, *, late: bool) -> bytes:
-    return unfenced(command) if late else command

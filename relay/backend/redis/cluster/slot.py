@@ -57,18 +57,22 @@ class _Held(NamedTuple):
     deadline: float
     command: bytes
     done: Done
+    resent: bool = False
+    late: bool = False
 
 
 class _Pause:
     """The commands of a slot that is paused: those that came back, and those that came later.
 
     `asked` is the node that is to be asked for one command only, as the keys of the slot are on their way to it. A try
-    is under way or due while it is `trying`; one at a time.
+    is under way or due while it is `trying`; one at a time. While its callback has the reply, a command that is to be
+    sent again waits in `again`.
     """
 
     def __init__(self) -> None:
         self.returned = deque[_Held]()
         self.later = deque[_Held]()
+        self.again: deque[_Held] | None = None
         self.asked: RedisClient | None = None
         self.hops = 0
         self.trying = False
@@ -166,7 +170,8 @@ class Slot(RedisPlace):
         """Send a command that got NOSCRIPT again, after the scripts, or one that was `late`, after the node's time."""
         if self._pause is not None or self._client is None:
             pause = self._paused()
-            self._hold(pause.returned, command, done)
+            queue = pause.returned if pause.again is None else pause.again
+            self._hold(queue, command, done, resent=True, late=late)
             self._try_soon(pause)
         else:
             self._unanswered += 1
@@ -214,10 +219,12 @@ class Slot(RedisPlace):
             pause = self._pause = _Pause()
         return pause
 
-    def _hold(self, queue: deque[_Held], command: bytes, done: Done) -> None:
+    def _hold(
+        self, queue: deque[_Held], command: bytes, done: Done, *, resent: bool = False, late: bool = False
+    ) -> None:
         if self._router.may_hold(len(command)):
             deadline = self._router.awake.now + self._router.timeout
-            queue.append(_Held(deadline, command, done))
+            queue.append(_Held(deadline, command, done, resent, late))
         else:
             text = "a part of the Redis cluster is away, and too many requests of this worker wait for it already"
             call(done, Unavailable(text))
@@ -244,9 +251,15 @@ class Slot(RedisPlace):
             return
         pause.trying = True
         held = (pause.returned or pause.later).popleft()
+        tried = partial(self._tried, client, pause, held)
         if pause.asked is not None:
+            # Nothing may come between the two.
             client.send(_ASKING, ignore)
-        client.send(held.command, partial(self._tried, client, pause, held))
+            client.send(held.command, tried)
+        elif held.resent:
+            client.resend(held.command, tried, late=held.late)
+        else:
+            client.send(held.command, tried)
 
     def _tried(self, client: RedisClient, pause: _Pause, held: _Held, reply: Any) -> None:
         pause.trying = False
@@ -256,7 +269,11 @@ class Slot(RedisPlace):
             pause.hops = 0
             self._router.released(len(held.command))
             self.answered_by = client
+            pause.again = deque()
             call(held.done, reply)
+            # Ahead of the others, which were sent after it.
+            pause.returned.extendleft(reversed(pause.again))
+            pause.again = None
             if asked is None:
                 self._resume(pause)
             else:
@@ -270,9 +287,12 @@ class Slot(RedisPlace):
     def _resume(self, pause: _Pause) -> None:
         """Send all that is held, in order: the node serves the slot."""
         self._pause = None
-        for _, command, done in (*pause.returned, *pause.later):
-            self._router.released(len(command))
-            self.send(command, done)
+        for held in (*pause.returned, *pause.later):
+            self._router.released(len(held.command))
+            if held.resent:
+                self.resend(held.command, held.done, late=held.late)
+            else:
+                self.send(held.command, held.done)
 
     def _expire(self, pause: _Pause) -> None:
         now = self._router.awake.now

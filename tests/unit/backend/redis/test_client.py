@@ -319,6 +319,15 @@ async def test_closing_while_connecting_leaves_no_connection_behind(server: Scri
             await connection.wait_closed()
 
 
+async def test_a_callback_that_fails_at_once_is_not_the_error_of_the_sender(server: ScriptedRedis, caplog) -> None:
+    def fails(reply: Any) -> None:
+        raise RuntimeError("a mistake of this test")
+
+    async with client_of(server, waiting=0) as client:
+        client.send(pack("PING"), fails)
+    assert "could not be handled" in caplog.text
+
+
 async def test_a_callback_that_fails_does_not_keep_others_from_their_replies(server: ScriptedRedis, caplog) -> None:
     async with client_of(server) as client:
         await client.call("PING")

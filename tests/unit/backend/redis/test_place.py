@@ -42,6 +42,31 @@ async def test_a_script_that_came_too_late_is_run_again_without_a_fence(
     assert replies == ([b"done", given_up] if client.fenced else [given_up, given_up])
 
 
+async def test_a_script_that_was_lost_and_then_came_too_late_is_run_all_the_same(
+    client: RedisClient, server: ScriptedRedis
+) -> None:
+    await client.call("PING")
+    refusals = [b"-NOSCRIPT No matching script\r\n", b"*1\r\n$8\r\ngiven up\r\n", b"-NOSCRIPT No matching script\r\n"]
+    if not client.fenced:
+        del refusals[1:]
+
+    def answer(command: list[bytes]) -> bytes:
+        return refusals.pop(0) if command[0] == b"EVALSHA" and refusals else b"+done\r\n"
+
+    server.answer = answer
+    assert await client.run(LEAVE, ("k",), "x") == b"done"
+
+
+async def test_a_redis_that_never_executes_a_script_is_asked_a_few_times_only(
+    client: RedisClient, server: ScriptedRedis
+) -> None:
+    await client.call("PING")
+    server.answer = lambda command: b"-NOSCRIPT No matching script\r\n" if command[0] == b"EVALSHA" else b"+done\r\n"
+    with pytest.raises(Unavailable):
+        await client.run(LEAVE, ("k",), "x")
+    assert sum(command[0] == b"EVALSHA" for command in server.commands) == 4
+
+
 async def test_a_script_that_publishes_nothing_is_the_same_everywhere() -> None:
     assert sharded(TURN_OVER) == TURN_OVER
 

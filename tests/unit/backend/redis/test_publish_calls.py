@@ -353,6 +353,66 @@ async def test_a_call_that_redis_took_too_late_is_sent_again_without_a_fence(num
     assert [outcome.id.seq for outcome in world.outcomes.values()] == [9, 10, 11][:number]
 
 
+@pytest.mark.parametrize("number", [1, 3])
+async def test_a_call_that_was_lost_and_then_came_too_late_is_sent_once_more(number: int) -> None:
+    world = World(fenced=True)
+    for text in texts(number):
+        world.add(text)
+    await turn()
+    ((_, taken),) = world.redis.sent
+    taken(NOSCRIPT)
+    world.redis.resent.pop()[1]([b"given up"])
+    ((again, done),) = world.redis.resent
+    assert world.redis.late
+    assert parsed(again)[-1] == b"0" * 13
+    done([8 + number])
+    assert [outcome.id.seq for outcome in world.outcomes.values()] == [9, 10, 11][:number]
+
+
+async def test_each_publisher_is_told_once_when_one_of_several_messages_cannot_be_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, told = World(), []
+    for number in range(3):
+        publication = Publication(Publish(b"{}"), "room", f"peer{number}", 5, VERSION, SEEN)
+        world.calls.add(publication, lambda outcome, number=number: told.append((number, type(outcome))))
+    write = world.writer.write
+
+    def fail_once(publication: Publication) -> bytes:
+        if publication.sender == "peer1":
+            raise RuntimeError("a mistake of this test")
+        return write(publication)
+
+    monkeypatch.setattr(world.writer, "write_together", lambda call: None)
+    monkeypatch.setattr(world.writer, "write", fail_once)
+    await turn()
+    for _, done in world.redis.sent:
+        done(b"7-9")
+    assert told == [(1, Unavailable), (0, Receipt), (2, Receipt)]
+
+
+async def test_each_publisher_is_told_once_when_one_of_several_messages_cannot_be_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    for text in texts(3):
+        world.add(text)
+    await turn()
+    write, calls = world.writer.write, iter((True, False, True))
+
+    def fail_once(publication: Publication) -> bytes:
+        if next(calls):
+            return write(publication)
+        raise RuntimeError("a mistake of this test")
+
+    monkeypatch.setattr(world.writer, "write_together", lambda call: None)
+    monkeypatch.setattr(world.writer, "write", fail_once)
+    world.redis.sent[0][1](NOSCRIPT)
+    for _, done in world.redis.resent:
+        done(b"7-9")
+    assert [type(world.outcomes[text]) for text in texts(3)] == [Receipt, Unavailable, Receipt]
+
+
 async def test_a_message_that_cannot_be_written_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     world.add(b'{"n":0}')

@@ -13,6 +13,8 @@ import pytest
 from relay.backend.headroom import Headroom
 from relay.backend.redis.cluster.redirects import HANDED_BACK, Redirect
 from relay.backend.redis.cluster.slot import Slot
+from relay.backend.redis.fence import GIVEN_UP, Fenced, unfenced
+from relay.backend.redis.place import not_executed, send_again
 from relay.backend.redis.replies import ErrorReplies
 from relay.model.errors import OutcomeUnknown, Unavailable
 
@@ -22,12 +24,17 @@ class Link:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
+        self.resent: list[tuple[bytes, bool]] = []
         self.pending: deque[Any] = deque()
         self.reachable = False
 
     def send(self, command: bytes, done: Any) -> None:
         self.sent.append(command)
         self.pending.append(done)
+
+    def resend(self, command: bytes, done: Any, *, late: bool = False) -> None:
+        self.resent.append((command, late))
+        self.send(command, done)
 
     def answer(self, *replies: Any) -> None:
         for reply in replies:
@@ -121,6 +128,52 @@ async def test_commands_that_come_back_are_not_overtaken_by_later_ones() -> None
     desk.send("5")
     assert desk.link("b").sent == [b"1", b"2", b"3", b"4", b"5"]
     assert desk.cluster.held == 0
+
+
+NOSCRIPT = error("NOSCRIPT No matching script")
+
+
+@pytest.mark.parametrize("reply", [NOSCRIPT, GIVEN_UP])
+async def test_a_call_that_is_sent_again_keeps_its_place_in_a_pause(reply: Any) -> None:
+    desk = Desk()
+    late = reply is GIVEN_UP
+    first, again = Fenced(b"*1\r\n1"), (unfenced if late else bytes)(Fenced(b"*1\r\n1"))
+    replies: list[Any] = []
+
+    def done(answer: Any) -> None:
+        if not_executed(first, answer):
+            send_again(desk.slot, first, replies.append, answer)
+        else:
+            replies.append(answer)
+
+    desk.slot.send(first, done)
+    desk.send("2", "3")
+    desk.link("a").answer(MOVED_B, MOVED_B, MOVED_B)
+    await turns()
+    link = desk.link("b")
+    assert link.sent == [first]
+    link.answer(reply)
+    assert link.sent == [first, again, b"2", b"3"]
+    assert link.resent == [(again, late)]
+    link.answer(b"x", b"y", b"z")
+    assert replies == [b"x"]
+    assert [answer for _, answer in desk.replies] == [b"y", b"z"]
+    assert desk.cluster.held == 0
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_call_that_is_sent_again_in_a_pause_is_still_known_as_such(late: bool) -> None:
+    desk = Desk()
+    desk.send("0")
+    desk.link("a").answer(MOVED_B)
+    desk.slot.resend(b"1", lambda reply: None, late=late)
+    desk.slot.resend(b"2", lambda reply: None, late=late)
+    await turns()
+    desk.link("b").answer(MOVED_B)
+    await turns()
+    desk.link("b").answer(b"x")
+    assert desk.link("b").sent == [b"0", b"0", b"1", b"2"]
+    assert desk.link("b").resent == [(b"1", late), (b"2", late)]
 
 
 async def test_a_reply_whose_callback_sends_at_once_does_not_send_what_is_held_twice() -> None:
