@@ -108,9 +108,9 @@ class RoomRenewal:
             self._on_lost(room)
 
     def _next(self) -> list[str]:
-        """Return the rooms that wait longest, as many as are due in this round.
+        """Return the rooms that have waited longest, as many as are due in this round.
 
-        Each one waits for as long, from its beginning on, also while other rooms begin or end.
+        A room waits for half of its time to live at most, from its beginning on, also while others begin or end.
         """
         # A room that only has observers is not renewed: they must not keep its state in Redis for ever.
         rooms = dict.fromkeys([*self._rooms.occupied(), *self._departures.rooms()])

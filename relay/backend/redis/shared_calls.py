@@ -9,7 +9,10 @@ from relay.model.envelope_head import MAX_ADDRESSEES
 from relay.model.publication import Publication
 
 _MOST: Final = 16
-"""Messages of one call. Redis serves nobody else meanwhile: for about as long as it takes for one client to join."""
+"""Messages of one call.
+
+Redis serves nobody else meanwhile: for about 0.2 ms, or 1 ms if all of them take the slow path. A join takes 0.1 ms.
+"""
 
 _MOST_GENERATIONS: Final = 32
 """Generations of a room that are kept in their written form."""

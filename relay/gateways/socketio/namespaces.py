@@ -61,7 +61,6 @@ _REFUSED: Final = frozenset({TOKEN_REFUSED.code, NOT_ADMITTED.code})
 """Those for which a client without another namespace is not kept: it may do nothing here."""
 
 _LONGEST_NAME: Final = 1000
-
 """Characters of the name of a namespace in which a `StatefulApplication` serves clients."""
 
 _OPENING: Final = 1024
