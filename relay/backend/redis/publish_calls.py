@@ -43,34 +43,28 @@ class _Turn:
         """Add a message to a call, ahead of which are all calls with earlier messages of its room."""
         publication = entry[0]
         room, addressees, text = publication.room, len(publication.command.to), text_of(publication)
-        last = self._last.get(room)
+        size, last, call = len(text), self._last.get(room), self._open
         template = self._commands.template(room) if last is None else last.template
-        kind, long = self._commands.kind(publication, len(text), template), len(text) > _MOST_BYTES
-        if kind == ALONE or long:
+        kind = self._commands.kind(publication, size, template)
+        if kind == ALONE or size > _MOST_BYTES:
             call = self._begin(kind)
-        elif (
-            last is not None
-            and (call := self.calls[last.call]).takes(kind, addressees)
-            and last.version == publication.version
-        ):
-            call.messages_left -= 1
-            call.addressees_left -= addressees
-            last.entries.append(entry)
-            last.texts.append(text)
-            return
         else:
-            call = self._shared(kind, addressees, -1 if last is None else last.call)
-        call.messages_left = 0 if long else call.messages_left - 1
+            if last is not None:
+                latest = self.calls[last.call]
+                if latest.takes(kind, addressees) and last.version == publication.version:
+                    latest.messages_left -= 1
+                    latest.addressees_left -= addressees
+                    last.entries.append(entry)
+                    last.texts.append(text)
+                    return
+                if call is not None and call.number <= last.call:
+                    call = None
+            if call is None or self._one_room or not call.takes(kind, addressees):
+                call = self._open = self._begin(kind)
+        call.messages_left = 0 if size > _MOST_BYTES else call.messages_left - 1
         call.addressees_left -= addressees
         messages = self._last[room] = RoomMessages(call.number, template, entry, text)
         call.rooms.append(messages)
-
-    def _shared(self, kind: int, addressees: int, after: int) -> SharedCall:
-        """Return a call that takes messages of one more room, behind the call with the number `after`."""
-        opened = self._open
-        if opened is None or opened.number <= after or not opened.takes(kind, addressees) or self._one_room:
-            opened = self._open = self._begin(kind)
-        return opened
 
     def _begin(self, kind: int) -> SharedCall:
         call = SharedCall(len(self.calls), kind)
@@ -175,26 +169,24 @@ class PublishCalls:
     def _resolve(self, call: SharedCall, reply: Any) -> None:
         """Hand each publisher its outcome: a result of its own, or the error of the whole call."""
         rooms = call.rooms
-        if type(reply) is list and len(reply) == len(rooms):
-            for one, result in zip(rooms, reply, strict=True):
-                if type(result) is int:
-                    self._publish_numbered(one, result)
-                else:
-                    self._resolve_each(one, result)
-        else:
+        if type(reply) is not list or len(reply) != len(rooms):
             for one in rooms:
                 self._resolve_each(one, reply)
-
-    def _publish_numbered(self, one: RoomMessages, newest: int) -> None:
-        """All messages have taken the fast path, and `newest` is the sequence number of the last one."""
-        entries, ids = one.entries, one.ids
-        one.template.expected.learn(one.newest, one.mark, newest)
-        if ids is None or newest != one.newest:
-            epoch, before = one.version.epoch, newest - len(entries) + 1
-            ids = [b"%d-%d" % (epoch, before + number) for number in range(len(entries))]
-        for entry, its_id in zip(entries, ids, strict=True):
-            # An error of one publisher must not take the outcomes of the others along.
-            hand_out(entry[1], Receipt(its_id))
+            return
+        # Not `strict`: the compiled build makes a generic call of that.
+        for one, result in zip(rooms, reply):  # noqa: B905
+            if type(result) is not int:
+                self._resolve_each(one, result)
+                continue
+            # All messages have taken the fast path, and the result is the sequence number of the last one.
+            one.template.expected.learn(one.newest, one.mark, result)
+            entries, ids = one.entries, one.ids
+            if result != one.newest or not ids:
+                epoch, number = one.version.epoch, len(entries)
+                ids = [b"%d-%d" % (epoch, seq) for seq in range(result - number + 1, result + 1)]
+            for entry, its_id in zip(entries, ids):  # noqa: B905
+                # An error of one publisher must not take the outcomes of the others along.
+                hand_out(entry[1], Receipt(its_id))
 
     def _resolve_each(self, one: RoomMessages, results: Any) -> None:
         one.template.expected.forget()

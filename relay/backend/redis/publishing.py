@@ -6,6 +6,7 @@ all commands of a room have in common are packed once.
 
 import sys
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -29,26 +30,20 @@ from relay.model.commands import Identity
 from relay.model.envelope import MessageId, splice
 from relay.model.publication import Publication
 
-_COMMAND = b"*%d\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b"
-"""A command with one message in RESP: the number of its parts, then the parts; some have their length already."""
-
-_TOGETHER = b"*%d\r\n%b$%d\r\n%d\r\n%b$%d\r\n%d\r\n%b$1\r\n%d\r\n"
-"""The beginning of a command with messages of several rooms, up to the arguments of the first room."""
-
-_PARTS = 13
+_PARTS: Final = 13
 """Parts of a command with one message without addressees: EVALSHA, hash, number of keys, 4 keys, and 6 arguments."""
 
-_PARTS_TOGETHER = 7
+_PARTS_TOGETHER: Final = 7
 """Parts of a command with several rooms, but for those of each: EVALSHA, hash, number of keys, and 4 arguments."""
 
-_PARTS_OF_ROOM = 9
+_PARTS_OF_ROOM: Final = 9
 """Parts of each room in such a command, but for its texts and addressees: 4 keys, and 5 arguments."""
 
-_RENEWALS = 4
+_RENEWALS: Final = 4
 """Renewals of a history's TTL, at most, while it runs: most messages renew nothing. To make up for that, Redis gets a
 TTL that is longer by one part in so many."""
 
-_json = msgspec.json.Encoder()
+_json: Final = msgspec.json.Encoder()
 
 
 def _packed_parts(*parts: str | int) -> bytes:
@@ -56,18 +51,30 @@ def _packed_parts(*parts: str | int) -> bytes:
     return b"".join([b"$%d\r\n%b\r\n" % (len(str(part)), str(part).encode("ascii")) for part in parts])
 
 
-_COUNTS = [_packed_parts(number) for number in range(17)]
+_COUNTS: Final = [_packed_parts(number) for number in range(17)]
 """The numbers of messages of a room, without addressees."""
 
-_KNOWN_LENGTHS = 1024
+_KNOWN_LENGTHS: Final = 1024
 
-_LENGTHS = [b"$%d\r\n" % size for size in range(_KNOWN_LENGTHS)]
+_LENGTHS: Final = [b"$%d\r\n" % size for size in range(_KNOWN_LENGTHS)]
 """The beginnings of parts of usual lengths."""
 
-_UNSTORED_KEYS = 100
+_NEXT_LENGTHS: Final = [b"\r\n" + length for length in _LENGTHS]
+"""The same, behind the end of another part."""
+
+_NEXT_TEXTS: Final = [length + b"m " for length in _NEXT_LENGTHS]
+"""The same, for texts with their ids: up to the id."""
+
+_NO_RENEWAL: Final = b" 0 - "
+"""The part of a room's arguments that says that its history's TTL is not renewed."""
+
+_ONE: Final = _COUNTS[1]
+"""The number of messages of most rooms."""
+
+_UNSTORED_KEYS: Final = 100
 """Keys that a room remembers of messages of clients whose messages are not stored, apart from the other keys."""
 
-_NO_KEYS = b"0 "
+_NO_KEYS: Final = b"0 "
 """The last parts of argument 6 for a message without keys."""
 
 
@@ -197,7 +204,8 @@ class PublishCommands:
             if large:
                 parts, head = parts + 1, self._alone(publication.room, large=True)
         seq = b"%d" % seen.seq
-        written = _COMMAND % (
+        # A literal, not a constant: only its formatting is compiled.
+        written = b"*%d\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b" % (
             parts, head, size, text, len(seq), seq, history, len(rest), rest, _packed_parts(*to) if to else b"",
         )  # fmt: skip
         return Fenced(written) if self._fenced else written
@@ -213,12 +221,13 @@ class PublishCommands:
         kind, rooms = call.kind, call.rooms
         now = self._clock() if kind == STORED else 0.0
         keys: list[bytes] = []
-        arguments: list[bytes] = []
+        # First the beginning of the command, which is known last.
+        arguments: list[bytes] = [b""]
         renews = False
         number = len(rooms)
         parts = _PARTS_TOGETHER + self._fenced + _PARTS_OF_ROOM * number
         for one in rooms:
-            template, renewal = one.template, b" 0 - "
+            template, renewal = one.template, _NO_RENEWAL
             if kind == STORED and not template.stored:
                 return b""
             # Also in a command that is written again: the first one, which may have had the renewal, did nothing.
@@ -229,10 +238,14 @@ class PublishCommands:
                 for _ in one.entries:
                     self._on_unstored()
             keys.append(template.keys)
-            parts += len(one.entries) + _write_room(one, renewal, arguments)
-        begin = _TOGETHER % (parts, self._together, 1 if number < 3 else 2, 4 * number, b"".join(keys),
-                             1 if number < 10 else 2, number, self._common[kind], renews)  # fmt: skip
-        arguments.insert(0, begin)
+            if (messages := len(one.entries)) == 1:
+                parts += 1 + _write_one(one, renewal, arguments)
+            else:
+                parts += messages + _write_several(one, renewal, arguments)
+        arguments[0] = b"*%d\r\n%b$%d\r\n%d\r\n%b$%d\r\n%d\r\n%b$1\r\n%d\r\n" % (
+            parts, self._together, 1 if number < 3 else 2, 4 * number, b"".join(keys),
+            1 if number < 10 else 2, number, self._common[kind], 1 if renews else 0,
+        )  # fmt: skip
         written = b"".join(arguments)
         return Fenced(written) if self._fenced else written
 
@@ -259,37 +272,65 @@ class PublishCommands:
         return _packed_parts("EVALSHA", self._sha, len(keys), *keys, self._keys.channel(room))
 
 
-def _write_room(one: RoomMessages, renewal: bytes, arguments: list[bytes]) -> int:
+def _foretell(one: RoomMessages, seen: MessageId, number: int) -> bool:
+    """Take ids for the messages of a room, unless that was done; returns whether they go into the texts."""
+    if one.mark:
+        return bool(one.ids)
+    expected = one.template.expected
+    one.newest, one.mark = expected.take(seen, number)
+    # Ids begin at 1: a counter that begins with these messages is not the room's own.
+    return expected.right >= CAREFUL and one.newest > number
+
+
+def _write_one(one: RoomMessages, renewal: bytes, arguments: list[bytes]) -> int:
+    """As `_write_several`, for a room with one message, as most rooms of a call have."""
+    publication, template = one.entries[0][0], one.template
+    seen, generations, generation = publication.seen, template.generations, publication.generation
+    if one.version != template.version:
+        template.use(one.version)
+    if publication.command.to or not _foretell(one, seen, 1):
+        return _write_several(one, renewal, arguments)
+    texts, one.texts = one.texts, []
+    text = texts[0] if texts else text_of(publication)
+    prefix, told = template.id_prefix, b"%d" % one.newest
+    its_id = prefix + told
+    one.ids = [its_id]
+    rest = b"%d" % seen.seq + renewal + (generations.get(generation) or template.generation(generation))
+    size = len(text) + 2 * len(its_id) + 4
+    # Few pieces: each costs as much as a hundred bytes.
+    arguments += (
+        template.claim, _ONE, _LENGTHS[len(told)], told, _NEXT_LENGTHS[len(prefix) + len(rest)], prefix, rest,
+        _NEXT_TEXTS[size] if size < _KNOWN_LENGTHS else b"\r\n$%d\r\nm " % size, its_id, b" ", text, its_id, b'"\r\n',
+    )  # fmt: skip
+    return 0
+
+
+def _write_several(one: RoomMessages, renewal: bytes, arguments: list[bytes]) -> int:
     """Add the arguments of a room to those of its call; returns the number of addressees."""
     template, entries = one.template, one.entries
     number = len(entries)
     # The worker has seen the last id by now, and so those of the others.
     seen = entries[-1][0].seen
     template.use(one.version)
-    expected = template.expected
-    if not one.mark:
-        one.newest, one.mark = expected.take(seen, number)
-        # Ids begin at 1: a counter that begins with these messages is not the room's own.
-        if expected.right >= CAREFUL and one.newest > number:
-            one.ids = []
+    foretold = _foretell(one, seen, number)
     texts = one.texts or [text_of(entry[0]) for entry in entries]
     # Anew, if the command is written again.
-    ids: list[bytes] | None = None if one.ids is None else []
-    one.ids, told, peers = ids, b"0", b""
+    ids: list[bytes] = []
+    one.texts, one.ids = [], ids
+    told, peers = b"0", b""
     prefix, generations = template.id_prefix, template.generations
-    rest = [b"%b%d%b" % (prefix, seen.seq, renewal)]
+    rest = [prefix, b"%d" % seen.seq, renewal]
     # In pieces: the texts are copied once more, when the whole call is put together.
     pieces: list[bytes] = []
     seq, addressees = one.newest - number, 0
-    for entry, text in zip(entries, texts, strict=True):
+    # Not `strict`: the compiled build makes a generic call of that.
+    for entry, text in zip(entries, texts):  # noqa: B905
         publication = entry[0]
         rest.append(generations.get(publication.generation) or template.generation(publication.generation))
         if to := publication.command.to:
             peers += _packed_parts(*to)
             addressees += len(to)
-        if ids is None:
-            pieces += (b"$%d\r\n" % len(text), text, b"\r\n")
-        else:
+        if foretold:
             seq += 1
             told = b"%d" % seq
             its_id = prefix + told
@@ -297,10 +338,11 @@ def _write_room(one: RoomMessages, renewal: bytes, arguments: list[bytes]) -> in
             size = len(text) + 2 * len(its_id) + 4
             length = _LENGTHS[size] if size < _KNOWN_LENGTHS else b"$%d\r\n" % size
             pieces += (length, b"m ", its_id, b" ", text, its_id, b'"\r\n')
-    one.texts = []
+        else:
+            pieces += (b"$%d\r\n" % len(text), text, b"\r\n")
     counts = _packed_parts(f"{number} {addressees}") if addressees else _COUNTS[number]
     claim = b"".join(rest)
-    arguments += (template.claim, counts, b"$%d\r\n%b\r\n$%d\r\n" % (len(told), told, len(claim)), claim, b"\r\n")
+    arguments += (template.claim, counts, _LENGTHS[len(told)], told, b"\r\n", b"$%d\r\n" % len(claim), claim, b"\r\n")
     arguments += pieces
     arguments.append(peers)
     return addressees

@@ -101,8 +101,8 @@ class RoomMessages:
     would keep all of a turn until the garbage collector runs.
 
     `texts` are those that Redis publishes, until the command is written; then they are given up. `ids` are the ids in
-    the command, if they are known. `newest` is the expected sequence number of the last message, and `mark` belongs to
-    it (see `ExpectedIds`); both are 0 until the command is written.
+    the command, none if they are not known. `newest` is the expected sequence number of the last message, and `mark`
+    belongs to it (see `ExpectedIds`); both are 0 until the command is written.
     """
 
     __slots__ = ("call", "entries", "ids", "mark", "newest", "template", "texts", "version")
@@ -113,7 +113,7 @@ class RoomMessages:
         self.version = entry[0].version
         self.entries = [entry]
         self.texts = [text]
-        self.ids: list[bytes] | None = None
+        self.ids: list[bytes] = []
         self.newest = self.mark = 0
 
 

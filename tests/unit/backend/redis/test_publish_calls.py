@@ -452,6 +452,36 @@ def told(world: World, number: int = -1) -> bytes:
     return rooms_of(world.redis.sent[number][0])[0].told
 
 
+@pytest.mark.parametrize("size", [0, 900, 1024, 4000])
+async def test_a_message_that_is_the_only_one_of_its_room_is_written_as_those_of_rooms_with_several(size: int) -> None:
+    world = World()
+    envelope = b'{"x":"%s"}' % (b"x" * size)
+    for room in ("several", "one", "several", "one with addressees"):
+        world.add(envelope, room=room, to=("p", "q") if room == "one with addressees" else ())
+    await turn()
+    ((command, _),) = world.redis.sent
+    several, one, addressed = rooms_of(command)
+    assert several.texts[0].startswith(b"m 7-9 peer \n")
+    assert (one.texts, one.told, one.version) == (several.texts[:1], b"9", several.version)
+    assert (one.rest, several.rest) == (b"7-8 150000 - 5 ", b"7-8 150000 - 5 5 ")
+    assert (one.addressees, addressed.addressees) == ([], [b"p", b"q"])
+    assert addressed.texts == [one.texts[0].replace(b"peer \n", b"peer p,q\n")]
+
+
+async def test_a_call_about_rooms_with_one_message_each_is_written_again_with_the_same_ids() -> None:
+    world = World()
+    for n, text in enumerate(texts(3)):
+        world.add(text, room=f"room{n}")
+    await turn()
+    ((command, answer),) = world.redis.sent
+    answer(NOSCRIPT)
+    ((again, done),) = world.redis.resent
+    first, second = rooms_of(command), rooms_of(again)
+    assert [(room.texts, room.told) for room in second] == [(room.texts, room.told) for room in first]
+    done([9, 9, 10])
+    assert list(world.outcomes.values()) == [Receipt(b"7-9"), Receipt(b"7-9"), Receipt(b"7-10")]
+
+
 async def test_ids_are_told_ahead_for_calls_on_their_way_and_given_up_after_a_surprise() -> None:
     world = World()
     world.writer.add("room")
