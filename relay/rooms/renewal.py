@@ -62,9 +62,12 @@ class RoomRenewal:
         # Rooms of rounds that failed, and rooms that the backend wants to renew again.
         self._again: dict[str, None] = {}
 
-    async def renew(self, idle: list[str]) -> None:
-        """One round; `idle` are the rooms that may have lost their last member here."""
-        due = self._next()
+    async def renew(self, idle: list[str], rounds: int = 1) -> None:
+        """Renew a share of the rooms: that of one round, or of several `rounds` since the last renewal began.
+
+        `idle` are the rooms that may have lost their last member here.
+        """
+        due = self._next(rounds)
         rooms = dict.fromkeys([*due, *self._missing, *self._repeated(max(len(due), _LEAST_AGAIN))])
         left = [room for room in idle if not self._is_needed(room)]
         if rooms or left:
@@ -107,20 +110,20 @@ class RoomRenewal:
         else:
             self._on_lost(room)
 
-    def _next(self) -> list[str]:
-        """Return the rooms that have waited longest, as many as are due in this round.
+    def _next(self, rounds: int) -> list[str]:
+        """Return the rooms that have waited longest, as many as are due after so many rounds.
 
         A room waits for half of its time to live at most, from its beginning on, also while others begin or end.
         """
         # A room that only has observers is not renewed: they must not keep its state in Redis for ever.
-        rooms = dict.fromkeys([*self._rooms.occupied(), *self._departures.rooms()])
-        self._queue.update(rooms)
-        self._owed += len(rooms) * self._share
-        count = min(int(self._owed), len(rooms))
+        occupied = dict.fromkeys([*self._rooms.occupied(), *self._departures.rooms()])
+        self._queue.update(occupied)
+        self._owed += len(occupied) * self._share * rounds
+        count = min(int(self._owed), len(occupied))
         self._owed -= count
         due, ended = list[str](), list[str]()
         for room in self._queue:
-            if room not in rooms:
+            if room not in occupied:
                 ended.append(room)
             elif len(due) < count:
                 due.append(room)

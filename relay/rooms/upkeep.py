@@ -40,8 +40,9 @@ class Upkeep:
         self._interval = interval
         self._clock = clock
         self._renewing: asyncio.Task[None] | None = None
-        # Rooms that fell idle while a renewal was under way.
+        # Rooms that fell idle while a renewal was under way, and the rounds since that began.
         self._left: list[str] = []
+        self._rounds = 0
 
     async def run(self) -> None:
         """Work until cancelled, one round each `interval` seconds."""
@@ -71,9 +72,11 @@ class Upkeep:
     async def _renew(self, idle: list[str]) -> bool:
         """Renew some rooms, and give up idle ones; tell whether that has ended, so that Redis has taken all of it."""
         self._left += idle
+        self._rounds += 1
         if self._renewing is None:
             left, self._left = self._left, []
-            self._renewing = asyncio.create_task(self._renewal.renew(left), name="renewal of rooms")
+            rounds, self._rounds = self._rounds, 0
+            self._renewing = asyncio.create_task(self._renewal.renew(left, rounds), name="renewal of rooms")
         if not (await asyncio.wait([self._renewing], timeout=self._interval))[0]:
             return False
         renewed, self._renewing = self._renewing, None

@@ -37,8 +37,8 @@ class UpkeepWorld(World):
         )
         self.upkeep = self.make_upkeep(lambda: self.now, 0.5)
 
-    def make_upkeep(self, clock, interval: float) -> Upkeep:
-        renewal = RoomRenewal(self.rooms, self.departures, self.leases, rounds=3000, metrics=self.metrics)
+    def make_upkeep(self, clock, interval: float, *, rounds: float = 3000) -> Upkeep:
+        renewal = RoomRenewal(self.rooms, self.departures, self.leases, rounds=rounds, metrics=self.metrics)
         return Upkeep(
             self.departures, self.subscriptions, renewal, self.copies, self.health, interval=interval, clock=clock
         )
@@ -70,6 +70,20 @@ async def test_a_room_whose_adopted_members_left_is_reported_as_left(world: Upke
     world.now += 1
     await world.upkeep.work()
     assert world.leases.touched == [([], ["elsewhere"])]
+
+
+async def test_rooms_are_renewed_in_time_although_renewals_take_several_rounds(world: UpkeepWorld) -> None:
+    names = {f"r{number}" for number in range(60)}
+    for name in names:
+        world.rooms.stage(world.member(room=name))
+    upkeep = world.make_upkeep(lambda: world.now, 0.001, rounds=40)
+    world.leases.away = asyncio.Event()
+    for _ in range(20):
+        await upkeep.work()
+    world.leases.away.set()
+    for _ in range(2):
+        await upkeep.work()
+    assert {room for rooms, _ in world.leases.touched for room in rooms} == names
 
 
 async def test_a_refusal_is_noted_and_the_next_round_works_again(world: UpkeepWorld) -> None:
