@@ -139,7 +139,9 @@ class Hub:
         # A hole in the ids means that an event is missing. The later ones wait in the buffer: if they were delivered
         # now, they would overtake it. Events up to `replayed_to` were read from the history, and need no buffer.
         if room.buffered is not None or not (room.is_next(event) or self._begins_anew(room, event)):
-            if event.id.epoch not in room.foreign and (room.doubts(event) or event.id > room.replayed_to):
+            if event.id.epoch in room.foreign or room.repeats(event):
+                return
+            if room.doubts(event) or event.id > room.replayed_to:
                 self._buffer(room, event)
             return
         if room.joining:
@@ -296,7 +298,7 @@ class Hub:
             # fleet's. The history shows which.
             listener.backlog = [event for event in listener.backlog or () if event.id.epoch == newest.epoch]
             room.begin_at(newest)
-            room.suspect_gap()
+            room.suspect_gap(resubscribed=False)
         listener.since = newest
         listener.send(welcome)
         if replay is not None:
@@ -441,13 +443,16 @@ class Hub:
 
     def _suspect_gap(self, rooms: Sequence[str]) -> None:
         self._metrics.room_gaps.inc(len(rooms))
-        self.doubt(rooms)
+        self._look_for_gaps(rooms, resubscribed=True)
 
     def doubt(self, rooms: Sequence[str]) -> None:
-        """Read the history of these rooms from the last id on: events may be missing, or Redis's data may be older."""
+        """Read the history of these rooms from the last id on: Redis's data may be older than that."""
+        self._look_for_gaps(rooms, resubscribed=False)
+
+    def _look_for_gaps(self, rooms: Sequence[str], *, resubscribed: bool) -> None:
         for name in rooms:
             room = self.rooms.get(name)
-            if room is not None and room.suspect_gap():
+            if room is not None and room.suspect_gap(resubscribed=resubscribed):
                 self._buffer(room)
 
     def _buffer(self, room: LocalRoom, *events: RoomEvent) -> None:

@@ -313,14 +313,19 @@ class LocalRoom:
 
     # Gaps.
 
-    def suspect_gap(self) -> bool:
-        """Note that the bus may have missed events. Returns whether a recovery is to begin now."""
+    def suspect_gap(self, *, resubscribed: bool) -> bool:
+        """Note that events may be missing. Returns whether a recovery is to begin now.
+
+        Duplicates that are expected from the old subscription cannot arrive any more if the bus has `resubscribed`.
+        Else those that are known may, and other events whose ids were passed are doubted.
+        """
         self.gap_suspected = True
         # A recovery under way reads the history once more; see `begin_reading`.
         if self.buffered is not None:
             return False
-        # Duplicates expected from the old subscription cannot arrive any more.
-        self.expect_no_duplicates()
+        if resubscribed:
+            self.expect_no_duplicates()
+        self.replayed_to = BEFORE_ALL
         # Before the first welcome there is nothing that a member has missed; `needs_recovery` is asked after it.
         return self.last != BEFORE_ALL
 
@@ -333,6 +338,10 @@ class LocalRoom:
     def expect_no_duplicates(self) -> None:
         """Note that no event that was read from the history can arrive over the bus any more."""
         self.replayed_to, self.marks = BEFORE_ALL, None
+
+    def repeats(self, event: RoomEvent) -> bool:
+        """Whether an event was read from the history, and delivered: the very same one arrives over the bus."""
+        return event.id <= self.last and self.marks is not None and self.marks.get(event.id) == _mark(event)
 
     def doubts(self, event: RoomEvent) -> bool:
         """Whether the id of an event was passed with another event, or with one that is not known; note that."""

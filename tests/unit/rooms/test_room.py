@@ -217,27 +217,37 @@ def test_without_a_history_the_buffered_events_show_whether_one_is_missing(
 
 
 def test_a_gap_begins_a_recovery_unless_one_is_under_way(room: LocalRoom) -> None:
-    assert room.suspect_gap()
+    assert room.suspect_gap(resubscribed=True)
     room.buffer()
-    assert not room.suspect_gap()
+    assert not room.suspect_gap(resubscribed=True)
     assert room.gap_suspected
     room.begin_reading()
     assert not room.gap_suspected
     assert not room.needs_recovery
-    room.suspect_gap()
+    room.suspect_gap(resubscribed=True)
     room.end_recovery(Replay(at(5)))
     assert room.needs_recovery
 
 
 def test_a_gap_before_the_first_welcome_is_remembered() -> None:
     room = LocalRoom("room")
-    assert not room.suspect_gap()
+    assert not room.suspect_gap(resubscribed=True)
     assert room.needs_recovery
 
 
-def test_no_duplicates_are_expected_after_a_gap(room: LocalRoom) -> None:
-    room.suspect_gap()
+@pytest.mark.parametrize("resubscribed", [True, False])
+def test_after_a_gap_only_known_duplicates_of_the_same_subscription_are_expected(
+    room: LocalRoom, resubscribed: bool
+) -> None:
+    room.buffer()
+    recovery = room.end_recovery(Replay(at(7), (message(6), message(7))))
+    room.last = at(7)
+    room.expect_duplicates(recovery)
+    room.suspect_gap(resubscribed=resubscribed)
     assert room.replayed_to == BEFORE_ALL
+    assert room.repeats(message(7)) is not resubscribed
+    assert not room.repeats(message(7, to=("p",)))
+    assert room.doubts(message(5))
 
 
 def test_buffered_events_are_bounded_and_are_read_from_the_history_then(room: LocalRoom) -> None:
@@ -306,7 +316,7 @@ def test_a_room_with_members_or_a_suspected_gap_does_not_begin_anew(room: LocalR
     room.promote(joining)
     assert not room.begins_anew(message(1, epoch=2))
     room.remove(joining)
-    room.suspect_gap()
+    room.suspect_gap(resubscribed=True)
     assert not room.begins_anew(message(1, epoch=2))
 
 
@@ -314,7 +324,7 @@ def test_a_room_that_has_not_begun_is_read_from_the_beginning_of_the_epoch_that_
     room = LocalRoom("room")
     room.begin_at(BEFORE_ALL)
     assert room.last == NOT_BEGUN
-    assert room.suspect_gap()
+    assert room.suspect_gap(resubscribed=True)
     assert room.buffer()
     assert room.begin_reading() == NOT_BEGUN
     room.buffer(message(3, epoch=7))
