@@ -385,20 +385,21 @@ class Proxy:
     def __init__(self, target_port: int) -> None:
         self._target = target_port
         self._pairs: set[Pair] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
         self.deaf_subscriptions = False
         self.refusing = False
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._begin, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self.refusing = True
-        await end_server(self._server, self.cut)
+        await end_server(self._server, self.cut, self._serving)
 
     @property
     def url(self) -> str:
@@ -414,6 +415,11 @@ class Proxy:
         """End all connections, and lead the next ones to another port."""
         self._target = port
         self.cut()
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:

@@ -7,11 +7,17 @@ from contextlib import closing
 import pytest
 
 from tests.chaos.network import Network
+from tests.chaos.sentinel_network import SentinelFront
 from tests.conformance.test_retries import Cutter
+from tests.fleet import Proxy
 
 
 @pytest.mark.parametrize("turns", range(8))
-@pytest.mark.parametrize("kind", [Network, lambda port: Cutter([port], ["before"])], ids=["network", "cutter"])
+@pytest.mark.parametrize(
+    "kind",
+    [Network, lambda port: Cutter([port], ["before"]), Proxy, lambda port: SentinelFront(port, {})],
+    ids=["network", "cutter", "proxy", "sentinel"],
+)
 async def test_a_proxy_ends_with_a_connection_that_comes_last(
     monkeypatch: pytest.MonkeyPatch, kind, turns: int
 ) -> None:
