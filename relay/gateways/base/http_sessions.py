@@ -298,13 +298,15 @@ async def answer_poll(
     *,
     hold: float | None = None,
     prepare: Callable[[PollAnswer], Awaitable[PollAnswer]] | None = None,
+    repeatable: bool = True,
 ) -> None:
     """Respond to a poll, once there are frames; see `PollingConnection.poll`. Raises `Refused` (`poll_overlap`).
 
     `prepare` is called with the answer, unless the client has dropped the poll; it returns the answer that is written.
+    A poll is not `repeatable` if the client cannot send the same `token` again, as it is not the client's own.
     """
     poll = connection.poll(token, hold=hold)
-    rest = _respond_to_poll(exchange, session, connection, poll, prepare)
+    rest = _respond_to_poll(exchange, session, connection, poll, prepare, repeatable=repeatable)
     # A client takes a large answer slowly, and only of a held response is it known whether it has taken all of it.
     await (rest if poll.done() and not connection.behind else exchange.hold(rest))
 
@@ -315,6 +317,8 @@ async def _respond_to_poll(
     connection: PollingConnection,
     poll: "asyncio.Future[PollAnswer]",
     prepare: Callable[[PollAnswer], Awaitable[PollAnswer]] | None,
+    *,
+    repeatable: bool,
 ) -> None:
     answer = await exchange.unless_dropped(poll)
     if answer is None:
@@ -325,7 +329,7 @@ async def _respond_to_poll(
     await exchange.respond(session.writer.answer(written), session_id=session.id)
     connection.response_ended()
     if exchange.lost:
-        connection.answer_dropped(answer)
+        connection.answer_dropped(answer, repeatable=repeatable)
 
 
 async def answer_post(

@@ -271,12 +271,13 @@ class PollingConnection(BufferedConnection):
             self._start_idle()
         self.request_dropped()
 
-    def answer_dropped(self, answer: PollAnswer) -> None:
+    def answer_dropped(self, answer: PollAnswer, *, repeatable: bool) -> None:
         """Note that the client has dropped its poll after it was answered, and before the answer was written.
 
-        With `lost_with_request`, the session is lost, unless the client may get the answer by the same poll again.
+        With `lost_with_request`, the session is lost, unless the client may get the answer by the same poll again: by a
+        `repeatable` one.
         """
-        if answer.superseded or (answer.token and self.repeats(answer.token)):
+        if answer.superseded or (repeatable and answer.token and self.repeats(answer.token)):
             return
         # A client that polls on, and has missed nothing, stays.
         if answer.frames or self.idle:

@@ -186,8 +186,9 @@ class PolledHub(HubSession, HttpSession[Frame]):
         if not repeated:
             self._polls += 1
             self._mark, self._marked = mark[:_MOST_MARK], now
-        token = str(self._polls) if marked else ""
-        await answer_poll(exchange, self, self.polling, token, prepare=self._prepare)
+        await answer_poll(
+            exchange, self, self.polling, str(self._polls), prepare=self._prepare, repeatable=marked
+        )  # fmt: skip
 
     async def _prepare(self, answer: PollAnswer) -> PollAnswer:
         """Note the position of a client whose poll brings nothing: it has got everything before."""

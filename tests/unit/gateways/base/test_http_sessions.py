@@ -163,10 +163,10 @@ async def test_a_client_that_polls_on_while_its_earlier_answer_is_dropped_hears_
         assert session is not None
         answer = PollAnswer((Frame(b"1"),))
         newer = session.polling.poll()
-        session.polling.answer_dropped(answer._replace(superseded=True))
-        session.polling.answer_dropped(PollAnswer(()))
+        session.polling.answer_dropped(answer._replace(superseded=True), repeatable=True)
+        session.polling.answer_dropped(PollAnswer(()), repeatable=True)
         assert one.sessions.get(session_id) is session
-        session.polling.answer_dropped(answer)
+        session.polling.answer_dropped(answer, repeatable=True)
         assert one.sessions.get(session_id) is None
         assert newer.done()
 
