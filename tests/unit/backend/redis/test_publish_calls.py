@@ -104,9 +104,13 @@ class World:
         self.calls = PublishCalls(self.writer, self.redis)  # type: ignore[arg-type]
         self.outcomes: dict[bytes, Any] = {}
         self.number_unstored = 0
+        # The number of the call of `unstored` that raises.
+        self.fails_at = 0
 
     def unstored(self) -> None:
         self.number_unstored += 1
+        if self.number_unstored == self.fails_at:
+            raise RuntimeError("a mistake of this test")
 
     def add(
         self,
@@ -369,44 +373,25 @@ async def test_a_call_that_was_lost_and_then_came_too_late_is_sent_once_more(num
     assert [outcome.id.seq for outcome in world.outcomes.values()] == [9, 10, 11][:number]
 
 
-async def test_each_publisher_is_told_once_when_one_of_several_messages_cannot_be_sent(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    world, told = World(), []
-    for number in range(3):
-        publication = Publication(Publish(b"{}"), "room", f"peer{number}", 5, VERSION, SEEN)
-        world.calls.add(publication, lambda outcome, number=number: told.append((number, type(outcome))))
-    write = world.writer.write
-
-    def fail_once(publication: Publication) -> bytes:
-        if publication.sender == "peer1":
-            raise RuntimeError("a mistake of this test")
-        return write(publication)
-
-    monkeypatch.setattr(world.writer, "write_together", lambda call: None)
-    monkeypatch.setattr(world.writer, "write", fail_once)
+async def test_each_publisher_is_told_once_when_one_of_several_messages_cannot_be_sent() -> None:
+    world = World()
+    world.writer.set_level(Level.FULL)
+    world.fails_at = 2
+    for text in texts(3):
+        world.add(text)
     await turn()
     for _, done in world.redis.sent:
         done(b"7-9")
-    assert told == [(1, Unavailable), (0, Receipt), (2, Receipt)]
+    assert [type(world.outcomes[text]) for text in texts(3)] == [Receipt, Unavailable, Receipt]
 
 
-async def test_each_publisher_is_told_once_when_one_of_several_messages_cannot_be_sent_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_each_publisher_is_told_once_when_one_of_several_messages_cannot_be_sent_again() -> None:
     world = World()
     for text in texts(3):
         world.add(text)
     await turn()
-    write, calls = world.writer.write, iter((True, False, True))
-
-    def fail_once(publication: Publication) -> bytes:
-        if next(calls):
-            return write(publication)
-        raise RuntimeError("a mistake of this test")
-
-    monkeypatch.setattr(world.writer, "write_together", lambda call: None)
-    monkeypatch.setattr(world.writer, "write", fail_once)
+    world.writer.set_level(Level.FULL)
+    world.fails_at = 2
     world.redis.sent[0][1](NOSCRIPT)
     for _, done in world.redis.resent:
         done(b"7-9")
