@@ -75,14 +75,22 @@ class Compose:
         return self.inspect(*names) if names else []
 
     def ask(self, container: dict[str, Any], path: str, port: int = 8888) -> str:
-        """A GET from within a worker's container; its health answers with 503 as well."""
+        """A GET from within a worker's container; its health answers with 503 as well.
+
+        Raises ConnectionRefusedError while the worker starts, and does not listen yet.
+        """
         code = (
             "import sys, urllib.request as r, urllib.error as e\n"
             f"try: a = r.urlopen('http://127.0.0.1:{port}{path}', timeout=3)\n"
             "except e.HTTPError as error: a = error\n"
             "sys.stdout.write(a.read().decode())"
         )
-        return self.docker("exec", container["Id"], "/opt/relay/bin/python", "-c", code)
+        try:
+            return self.docker("exec", container["Id"], "/opt/relay/bin/python", "-c", code)
+        except AssertionError as error:
+            if "ConnectionRefusedError" in str(error):
+                raise ConnectionRefusedError(str(error)) from None
+            raise
 
     def checks(self, container: dict[str, Any]) -> dict[str, Any]:
         """The checks of a worker's health, as operators see them."""
