@@ -372,7 +372,7 @@ class Leases(Protocol):
         """End this worker's own lease now: other workers need not wait until it runs out."""
         ...
 
-    async def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> "Touched":
+    async def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Touched:
         """Renew the time to live of these rooms; in the rooms of `left`, this worker has no members any more.
 
         Each room comes with one of its members here, or "".
