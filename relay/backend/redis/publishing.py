@@ -125,7 +125,8 @@ class PublishCommands:
         self._usual_large = self._large = history.large if history.size else sys.maxsize
         self._level = Level.AMPLE
         self._renewal = history.ttl / _RENEWALS
-        self._templates: dict[str, RoomTemplate] = {}
+        # The rooms that were added. Most rooms are idle, and a template takes a kilobyte: the first message makes it.
+        self._templates: dict[str, RoomTemplate | None] = {}
         # Rooms that have no history by their rules.
         self._unrecorded: set[str] = set()
 
@@ -135,8 +136,8 @@ class PublishCommands:
         self._large = -1 if level is Level.FULL else self._usual_large
 
     def add(self, room: str) -> None:
-        """Pack the common parts of the commands of this room, and keep them until it is removed."""
-        self._templates[room] = self._template(room)
+        """Keep the common parts of the commands of this room from its first message on, until it is removed."""
+        self._templates[room] = None
 
     def remove(self, room: str) -> None:
         """Forget a room."""
@@ -158,8 +159,13 @@ class PublishCommands:
 
     def template(self, room: str) -> RoomTemplate:
         """Return the common parts of a room's commands."""
-        # A server may publish to a room in which this worker has no members, and which was not added.
-        return self._templates.get(room) or self._template(room)
+        template = self._templates.get(room)
+        if template is None:
+            template = self._template(room)
+            # A server may publish to a room in which this worker has no members, and which was not added.
+            if room in self._templates:
+                self._templates[room] = template
+        return template
 
     def kind(self, publication: Publication, size: int, template: RoomTemplate) -> int:
         """Return the kind of the call that a publication with a text of this size goes into."""

@@ -1,3 +1,4 @@
+import tracemalloc
 from typing import Any
 
 import hiredis
@@ -124,6 +125,29 @@ def test_the_ttl_of_the_history_is_renewed_four_times_while_it_runs() -> None:
     writer.remove("room")
     writer.remove("room")
     assert arguments(publication(Publish(b"{}")), writer)[3] == b"10000"
+
+
+def test_a_room_costs_little_until_its_first_message() -> None:
+    writer, rooms = commands(), [f"room-{number}" for number in range(1000)]
+    tracemalloc.start()
+    for room in rooms:
+        writer.add(room)
+    idle, _ = tracemalloc.get_traced_memory()
+    for room in rooms:
+        writer.template(room)
+    busy, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert idle < 150 * len(rooms) < 500 * len(rooms) < busy
+
+
+def test_the_parts_of_a_room_are_kept_while_it_is_there() -> None:
+    writer = commands()
+    writer.add("room")
+    assert writer.template("room") is writer.template("room")
+    writer.set_history("room", on=False)
+    assert not writer.template("room").stored
+    writer.remove("room")
+    assert writer.template("room") is not writer.template("room")
 
 
 def test_members_of_different_versions_alternate() -> None:
