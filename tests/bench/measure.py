@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tests.bench.accounting import cpu_seconds, memory, redis_calls, stolen
-from tests.bench.run import Broken, Load, Server, serving
+from tests.bench.run import LOAD_CORE, SERVER_CORE, Broken, Load, Server, serving
 from tests.bench.shapes import CALL_MESSAGES, RATES, Shape
 from tests.bench.systems import System
 
@@ -69,7 +69,8 @@ def whole(figures: Figures) -> Figures:
 
 def steady(system: System, shape: Shape, pace: Pace) -> Figures:
     """An open loop at a fixed rate; `cpu_net` is `cpu` without the cost of the silent crowd (pings)."""
-    with serving(system) as server, Load(server.target, shape, generator=shape.generator) as load:
+    redis_core = LOAD_CORE if shape.apart else SERVER_CORE
+    with serving(system, redis_core) as server, Load(server.target, shape, generator=shape.generator) as load:
         load.connected()
         time.sleep(SETTLE + load.crowd / CROWD_SETTLES)
         silent = cpu_seconds(server.roots)

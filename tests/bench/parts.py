@@ -24,9 +24,10 @@ from relay.backend.redis.bus import RedisBus
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.connection import RedisConnection, pack
+from relay.backend.redis.fence import fenced
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.line import Line
-from relay.backend.redis.scripts import PUBLISH_TOGETHER
+from relay.backend.redis.scripts import PUBLISH_TOGETHER, with_fence
 from relay.config import Settings
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.session import WebSocketSession
@@ -48,6 +49,7 @@ ROOMS, MEMBERS, ROUNDS, REPEATS, TOGETHER = 50, 2, 300, 5, 24
 KEYS = Keys("relay")
 DIALECT = CodecPair(NativeCodec(), NativeCodec(tagged=True))
 TOGETHER_SHA = PUBLISH_TOGETHER.sha.encode()
+FENCED = with_fence(PUBLISH_TOGETHER)
 NOTHING = hashlib.sha1(b"return 1", usedforsecurity=False).hexdigest()
 ENVELOPE = json.dumps({"sender": "c1", "channel": "bench", "message": "x" * 350}, separators=(",", ":")).encode()
 PLACE, FENCE = MessageId(1_700_000_000_000, 10), MembershipVersion(1_700_000_000_000_000, 1_700_000_000_000)
@@ -251,6 +253,17 @@ class Script:
         return packed
 
 
+@dataclass(frozen=True)
+class Fenced(Script):
+    """The same where another Redis may take the part of this one: each call has a fence, far in the future here."""
+
+    sha: str = FENCED.sha
+
+    def commands(self, turn: int) -> list[bytes]:
+        fence = round((time.time() + 3600) * 1000)
+        return [fenced(command) + b"$13\r\n%d\r\n" % fence for command in super().commands(turn)]
+
+
 class Plain(Script):
     """The least that Redis could be asked for."""
 
@@ -261,11 +274,13 @@ class Plain(Script):
 
 SCRIPTS = {
     "as it is": Script(),
+    "as it is, with a fence": Fenced(),
     "as it is, with the log": Script(log=True),
     "two messages of a room in one call": Script(each=2),
     "ten messages of a room in one call": Script(each=10),
     "sixteen rooms in one call": Script(rooms=16),
     "eight rooms in one call, two messages of each": Script(each=2, rooms=8),
+    "the same, with a fence": Fenced(each=2, rooms=8),
     "eight rooms in one call, two messages of each, with the log": Script(each=2, rooms=8, log=True),
     "a script that does nothing": Script(sha=NOTHING),
     "a plain PUBLISH, without id or check": Plain(),
@@ -278,7 +293,7 @@ def redis_parts() -> None:
     rooms = [f"bench{number}" for number in range(ROOMS)]
     with redis_of_our_own() as (process, port):
         client, ear = Client(port), Client(port)
-        for source in (PUBLISH_TOGETHER.source, "return 1"):
+        for source in (PUBLISH_TOGETHER.source, FENCED.source, "return 1"):
             client.ask(pack("SCRIPT", "LOAD", source), 1)
         ear.ask(pack("SUBSCRIBE", *map(KEYS.channel, rooms)), ROOMS)
         Thread(target=ear.drain, daemon=True).start()

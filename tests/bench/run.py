@@ -19,7 +19,7 @@ from tests.bench.speak import Dialect
 from tests.bench.systems import Place, System
 from tests.ports import free_port
 
-__all__ = ["GENERATORS", "Broken", "Load", "Server", "Target", "serving"]
+__all__ = ["GENERATORS", "LOAD_CORE", "SERVER_CORE", "Broken", "Load", "Server", "Target", "serving"]
 
 SERVER_CORE, LOAD_CORE = 0, 1
 START, STOP, QUIET = 60.0, 15.0, 300.0
@@ -31,11 +31,13 @@ class Broken(Exception):
     """A system or the load generator failed, so there is no sample; the text is the reason."""
 
 
-def spawn(command: Sequence[str], core: int, log: Path, **options: Any) -> subprocess.Popen[str]:
-    """Start a process in its own process session, on one core."""
+def spawn(command: Sequence[str], core: int, log: Path, *, last: bool = False, **options: Any) -> subprocess.Popen[str]:
+    """Start a process in its own process session, on one core; with `last`, all others on that core come first."""
 
     def prepare() -> None:
         os.sched_setaffinity(0, {core % (os.cpu_count() or 1)})
+        if last:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
     with log.open("a") as output:
         options.setdefault("stdout", output)
@@ -114,7 +116,7 @@ class Server:
 
 
 @contextmanager
-def serving(system: System) -> Iterator[Server]:
+def serving(system: System, redis_core: int = SERVER_CORE) -> Iterator[Server]:
     """Start a new Redis and a new server for one sample, without anything left of earlier ones."""
     folder = BUILD / "run" / system.key
     shutil.rmtree(folder, ignore_errors=True)
@@ -122,7 +124,7 @@ def serving(system: System) -> Iterator[Server]:
     log = folder / "log"
     port = free_port()
     quiet = ["--save", "", "--appendonly", "no", "--maxclients", "19000", "--dir", str(folder)]
-    redis = spawn(["redis-server", "--bind", "127.0.0.1", "--port", str(port), *quiet], SERVER_CORE, log)
+    redis = spawn(["redis-server", "--bind", "127.0.0.1", "--port", str(port), *quiet], redis_core, log)
     try:
         wait_for(redis, port, "Redis")
         place = Place(port=free_port(), redis=port, folder=folder)
@@ -156,6 +158,7 @@ class Load:
             [*command, *target.dialect.arguments(), *["--yield"] * target.yields],
             LOAD_CORE,
             target.folder / "load.log",
+            last=shape.apart,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

@@ -20,7 +20,8 @@ class Shape:
     `flood`: closed loop, `level` messages in flight per room. `steady`: open loop, `level` messages a second in all;
     `latency`: the same, at the first of RATES that the system holds. `idle`: connect, then nothing. `storm`: all
     connections drop and come back at once, beside rooms that talk. `calls`: connect, join, and CALL_MESSAGES messages
-    in each room, at `level` messages a second in all. `generator` names one of the load generators in load/.
+    in each room, at `level` messages a second in all. `generator` names one of the load generators in load/. With
+    `apart`, Redis runs on the load generator's core, and always before it; otherwise on the server's.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Shape:
     size: int = 400
     only: tuple[str, ...] = ()
     generator: str = "load.c"
+    apart: bool = False
 
     @property
     def rounds(self) -> int:
@@ -54,6 +56,7 @@ FLOODS = (
 )
 REST = (
     Shape("latency", "2,000 messages/s, rooms of 4", "latency", 25, 4),
+    Shape("latency-apart", "the same, Redis on a core of its own", "latency", 25, 4, apart=True),
     Shape("calls", f"250 calls of two, {CALL_MESSAGES} messages each", "calls", 250, 2, 1000),
     Shape("idle", "10,000 connections, rooms of 2", "idle", CONNECTIONS // 2, 2),
     Shape("storm", "10,000 come back at once", "storm", CONNECTIONS // 2, 2),

@@ -82,6 +82,7 @@ TARGETS = (
     ),
     Target("p99 at 2,000 messages/s, of Centrifugo", "latency", "p99", 1.0, CENTRIFUGO),
     Target("p99 at 2,000 messages/s, of the best peer", "latency", "p99", 1.0, PEERS),
+    Target("the same with Redis on a core of its own, of Centrifugo", "latency-apart", "p99", 1.0, CENTRIFUGO),
     Target(
         "handshakes a second, of Socket.IO at its best", "idle", "handshakes_per_second", 1.5, SOCKETIO, at_least=True
     ),
