@@ -12,6 +12,7 @@ PAIRS = [("jssip", "jssip"), ("jssip", "sipjs"), ("sipjs", "jssip"), ("sipjs", "
 Happening = dict[str, Any]
 
 _FAILURES = ("failed", "refused")
+_ENDS = ("ended", "failed-call", "rejected")
 
 
 class Phones(ABC):
@@ -34,6 +35,24 @@ class Phones(ABC):
             assert found["what"] not in _FAILURES, (client, what, found)
         assert fields.items() <= found.items(), (client, found)
         return found
+
+    async def until_in_call(self, client: str) -> None:
+        """Wait until the call of a client is confirmed and its audio can flow, which come in any order.
+
+        A callee is confirmed by the ACK. Until then it refuses re-INVITEs, and audio may flow before. An ACK has no
+        answer: a worker that is killed before it has passed it on takes it along, and JsSIP does not send it again.
+        """
+        awaited = {"confirmed", "connected"}
+        while awaited:
+            found = await self.happened(client)
+            assert found["what"] not in _FAILURES, (client, found)
+            awaited.discard(found["what"])
+
+    async def _within_call(self, client: str, what: str, **fields: Any) -> None:
+        """As `until`; the end of the call is a failure."""
+        while (found := await self.happened(client))["what"] != what:
+            assert found["what"] not in (*_FAILURES, *_ENDS), (client, what, found)
+        assert fields.items() <= found.items(), (client, found)
 
     async def open(
         self,
@@ -59,12 +78,12 @@ class Phones(ABC):
         await self.do(client, "open", library=library, user=user, urls=urls, options=options)
 
     async def call(self, caller: str, callee: str) -> None:
-        """Let one call the other, which accepts; return when audio can flow."""
+        """Let one call the other, which accepts; return when both are in the call."""
         await self.do(caller, "call", to=callee)
         await self.until(callee, "call", **{"from": caller})
         await self.do(callee, "answer")
         for one in (caller, callee):
-            await self.until(one, "connected")
+            await self.until_in_call(one)
 
     # Calls.
 
@@ -72,16 +91,16 @@ class Phones(ABC):
         """Hold by re-INVITE, and by UPDATE where both libraries have it; DTMF and INFO in both directions."""
         updates = self._library[caller] == self._library[callee] == "jssip"
         await self.do(caller, "hold", update=False)
-        await self.until(callee, "hold", by="remote")
-        await self.until(caller, "changed")
+        await self._within_call(callee, "hold", by="remote")
+        await self._within_call(caller, "changed")
         await self.do(caller, "unhold", update=updates)
-        await self.until(callee, "unhold", by="remote")
-        await self.until(caller, "changed")
+        await self._within_call(callee, "unhold", by="remote")
+        await self._within_call(caller, "changed")
         for one, other in ((caller, callee), (callee, caller)):
             await self.do(one, "dtmf", tone="5")
-            await self.until(other, "dtmf", tone="5")
+            await self._within_call(other, "dtmf", tone="5")
             await self.do(one, "info", body='{"a":"☃"}')
-            await self.until(other, "info", body='{"a":"☃"}')
+            await self._within_call(other, "info", body='{"a":"☃"}')
 
     async def hang_up(self, one: str, other: str) -> None:
         await self.do(one, "end")

@@ -111,7 +111,7 @@ async def test_a_call_rings_on_two_devices(phones: TabPhones, fleet: tuple[Relay
         await phones.until(device, "call")
     await phones.do("bob-sipjs", "answer")
     for one in (alice, "bob-sipjs"):
-        await phones.until(one, "connected")
+        await phones.until_in_call(one)
     await phones.is_over("bob-jssip")
     await phones.hang_up(alice, "bob-sipjs")
 
@@ -195,7 +195,7 @@ async def test_a_worker_is_killed_while_it_rings(
     await phones.until(lost, "registered")
     await phones.do(bob, "answer")
     for one in (alice, bob):
-        await phones.until(one, "connected")
+        await phones.until_in_call(one)
     await phones.hear(alice, bob)
     await phones.use_the_call(alice, bob)
     await phones.hang_up(bob if lost == alice else alice, lost)

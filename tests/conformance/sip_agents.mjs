@@ -54,8 +54,14 @@ export function agents({ JsSIP, SIP, say, media }) {
     answer() { this.session.answer(media()); }
     reject() { this.session.terminate({ status_code: 486 }); }
     end() { this.session.terminate(); }
-    hold({ update }) { this.session.hold({ useUpdate: update }, () => say(this.client, 'changed')); }
-    unhold({ update }) { this.session.unhold({ useUpdate: update }, () => say(this.client, 'changed')); }
+    hold({ update }) { this.turn('hold', update); }
+    unhold({ update }) { this.turn('unhold', update); }
+
+    turn(what, update) {
+      const begins = this.session[what]({ useUpdate: update }, () => say(this.client, 'changed'));
+      if (!begins) say(this.client, 'failed', { error: `${what} is not possible now` });
+    }
+
     dtmf({ tone }) { this.session.sendDTMF(tone); }
     info({ body }) { this.session.sendInfo('application/json', body); }
 
