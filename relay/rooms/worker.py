@@ -72,7 +72,8 @@ class Worker:
     """A facade over the parts of a worker; opened and closed by `async with`.
 
     `protocols` are the protocols of its clients, each with its error codes, for metrics. `local` are the workers behind
-    the same port; None for a lone worker. No room may be named like one of the `reserved_words`.
+    the same port; None for a lone worker. No room may be named like one of the `reserved_words`. `clock` tells the
+    seconds that rates and timeouts count.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Worker:
         *,
         local: LocalWorkers | None = None,
         reserved_words: Collection[str] = (),
+        clock: Clock = time.monotonic,
     ) -> None:
         self.settings = settings
         self._reserved_words = reserved_words
@@ -89,7 +91,7 @@ class Worker:
         self.local = local or LocalWorkers()
         self.metrics = Metrics(protocols)
         self.metrics.connection_limit.set(settings.max_connections)
-        self.clock = time.monotonic
+        self.clock = clock
         self.random = ids.IdGenerator()
         self.disconnects = Throttle()
         self.large_messages = LargeMessages()

@@ -21,6 +21,7 @@ from relay.gateways.socketio.namespaces import ProtocolVersion
 from relay.gateways.socketio.offsets import Offset
 from relay.gateways.socketio.packets import FRAMINGS, Version
 from relay.gateways.socketio.payload_writer import PayloadWriter
+from relay.limits import Clock
 from relay.model.codec import Frame
 from relay.model.envelope import MessageId
 from relay.model.errors import BAD_PACKET, BAD_REQUEST, GOING_AWAY, TOKEN_REFUSED
@@ -95,9 +96,9 @@ class Clients:
 
 
 @asynccontextmanager
-async def clients(**options: Any) -> AsyncIterator[Clients]:
+async def clients(*, clock: Clock = time.monotonic, **options: Any) -> AsyncIterator[Clients]:
     settings = Settings(**options)
-    async with Worker(settings) as worker:
+    async with Worker(settings, clock=clock) as worker:
         yield Clients(worker, settings)
 
 
@@ -583,6 +584,20 @@ async def test_only_the_first_packet_to_enter_is_not_counted_and_only_if_it_is_s
             client.say("40/rooms/a,", "41/rooms/a,")
         assert client.connection.paused[:1] == [True]
         assert any('"too_fast"' in packet.decode() for packet in client.connection.written)
+
+
+async def test_all_namespaces_of_a_client_share_one_message_rate() -> None:
+    """A namespace that is entered again brings no new tokens. The clock stands still, so that none come by time."""
+    async with clients(clock=lambda: 1000.0, message_rate=0.1, message_delay=0) as some:
+        client = await some.open()
+        answers = []
+        for _ in range(2):
+            client.say("40/rooms/a,", *[f'42/rooms/a,{number}["message",1]' for number in range(6)])
+            answers += [await client.next() for _ in range(7)]
+            client.say("41/rooms/a,")
+        # Ten may be sent at once: here seven messages, beside what it costs to leave a namespace and to enter it again.
+        assert [answer[:13] for answer in answers if answer[:2] == "43"] == [f"43/rooms/a,{n}[" for n in (*range(6), 0)]
+        assert sum('"too_fast"' in answer for answer in answers) == 5
 
 
 async def test_attachments_that_come_in_several_messages_are_those_of_one_packet() -> None:
