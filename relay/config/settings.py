@@ -3,33 +3,29 @@
 A setting is a field of `Settings`. Its flag is `--like-this` and its variable `RELAY_LIKE_THIS`. A secret may also be
 in a file that `RELAY_LIKE_THIS_FILE` names, so that neither a process list nor an environment shows it.
 
-To add a setting: add a field here, and its name to a group in `relay/cli/options.py`. The flag, the variable, the
-help and the table in docs/settings.md follow from the declaration. The settings of a gateway are in its own package.
+To add a setting: add a field here, or in a module beside this one whose Struct `Settings` extends, such as
+`limit_settings.py`; add its name to a group in `relay/cli/options.py`. The flag, the variable, the help and the table
+in docs/settings.md follow from the declaration. The settings of a gateway are in its own package.
 """
 
 from collections.abc import Iterator
 from ipaddress import ip_network
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from relay.config.declaring import Setting, count, seconds, setting, settings_of, size
+from relay.config.limit_settings import LimitSettings
 from relay.config.listen import ListenAddress, parse_host, parse_ip_listen, parse_listen
-from relay.config.redis_url import REDACTED, REDIS_URL_FORM, check_redis_url, parse_mapped_address, shown_url
-from relay.config.webhook_settings import WebhookSettings
-from relay.limits import burst_of
+from relay.config.redis_url import REDACTED, shown_url
 from relay.model.ice import parse_ice_servers
 from relay.origins import parse_origin
 
 _Declaring = TypeVar("_Declaring", bound=Struct)
 
-_REQUEST_MESSAGES: Final = 16
-_REQUEST_EXCESS: Final = 1_048_576
-"""How many times as large as the largest message a request may be, or by how many bytes larger; the smaller counts."""
 
-
-class Settings(WebhookSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(LimitSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of one relay process. Durations are in seconds, sizes in bytes."""
 
     # Where the relay listens.
@@ -75,83 +71,6 @@ class Settings(WebhookSettings, frozen=True, kw_only=True, forbid_unknown_fields
             check=ip_network,
         ),
     ] = ()
-
-    # Redis.
-
-    redis_url: Annotated[
-        str,
-        setting(
-            "URL of the Redis server through which workers exchange messages; empty for a single process without Redis",
-            secret=True,
-            allowed=REDIS_URL_FORM,
-            check=check_redis_url,
-        ),
-    ] = ""
-    redis_password: Annotated[str, setting("Password for Redis, if its URL has none", secret=True)] = ""
-    redis_prefix: Annotated[
-        str,
-        setting(
-            "First part of the name of every Redis key and channel",
-            pattern=r"^[A-Za-z0-9._:-]{1,32}$",
-            allowed="1 to 32 letters, digits and . _ : -",
-        ),
-    ] = "relay"
-    redis_addresses: Annotated[
-        tuple[str, ...],
-        setting(
-            "Where Redis is for workers that cannot use the addresses that sentinels name, or that the nodes of a "
-            "Redis Cluster announce (NAT, another network), comma-separated",
-            allowed="a list of ANNOUNCED_HOST:PORT=HOST:PORT, such as 10.0.0.7:6379=redis.example:7001",
-            check=parse_mapped_address,
-        ),
-    ] = ()
-    shards_needed: Annotated[
-        Literal["any", "all"],
-        setting(
-            "Of a Redis Cluster, the shards without which a worker is not ready: with any, it is ready while one "
-            "of them works, and /health names the others; with all, one lost shard takes every worker out"
-        ),
-    ] = "any"
-    publish_timeout: Annotated[
-        float,
-        seconds("Time within which Redis must take a message", consequence="error unavailable or outcome_unknown"),
-    ] = 5.0
-    durability: Annotated[
-        str,
-        setting(
-            "Where a message must be before its sender gets the acknowledgement: redis, or replicas=N for N of Redis's "
-            "replicas as well, for which publish-timeout counts once more",
-            pattern=r"^(redis|replicas=[1-9])$",
-            allowed="redis, or replicas=1 to replicas=9",
-            consequence="error outcome_unknown",
-        ),
-    ] = "redis"
-    probe_timeout: Annotated[
-        float,
-        seconds(
-            "A worker is not ready when none of its own probes has come back through Redis for this time",
-            ge=0.3,
-            consequence="/health answers 503",
-        ),
-    ] = 3.0
-    worker_lease: Annotated[
-        float,
-        seconds(
-            "A worker that has not renewed its lease in Redis for this time counts as dead",
-            ge=0.5,
-            consequence="another worker takes over its members",
-        ),
-    ] = 10.0
-    room_state_ttl: Annotated[
-        float,
-        seconds(
-            "Redis deletes the state of a room (members, message counter) when no worker has renewed it for this time, "
-            "as all workers are dead. A room whose last member has left ends after history-ttl, if that is shorter",
-            ge=2,
-            le=31_536_000,
-            consequence="the room begins a new epoch",
-        ),
-    ] = 3600.0
 
     # Operation.
 
@@ -324,242 +243,6 @@ class Settings(WebhookSettings, frozen=True, kw_only=True, forbid_unknown_fields
         ),
     ] = 86_400.0
 
-    # Limits of one connection.
-
-    max_message: Annotated[
-        int,
-        size(
-            "Size of one message",
-            ge=256,
-            le=16_777_216,
-            consequence="error too_large; close 1009 if it is 1 MB larger, or more than 16 times as large",
-        ),
-    ] = 1_572_864
-    message_rate: Annotated[
-        float,
-        setting(
-            "Messages a second from one connection, on average; it may send twice as many (at least 10) at once. Its "
-            "pings, pongs and fragments below 1 KB together have the same rate, half as many at once",
-            ge=0.1,
-            le=1e6,
-            consequence="the relay stops reading from the connection for a while; after message-delay, error too_fast, "
-            "then close 4002",
-            allowed="a number, 0.1 to 1000000",
-        ),
-    ] = 200
-    byte_rate: Annotated[
-        int,
-        size(
-            "Bytes a second from one connection, on average; it may send twice as many at once. A message of more than "
-            "byte-rate / message-rate counts as several messages",
-            ge=1024,
-            le=1_073_741_824,
-            consequence="as of message-rate",
-        ),
-    ] = 2_097_152
-    message_delay: Annotated[
-        float,
-        seconds(
-            "Time for which the messages of a connection that is above its message-rate or byte-rate are delayed; 0 "
-            "delays none",
-            ge=0,
-            le=60,
-            consequence="error too_fast, then close 4002",
-        ),
-    ] = 30.0
-    send_buffer: Annotated[
-        int,
-        size(
-            "Size of the data that waits to be sent to one client; at least twice max-message",
-            ge=1024,
-            le=1_073_741_824,
-            consequence="close 4000",
-        ),
-    ] = 4_194_304
-    max_inflight_publishes: Annotated[
-        int,
-        count(
-            "Messages from one connection that wait for Redis to take them; a larger one counts once for each 16 KB",
-            consequence="the relay stops reading from the connection for a while",
-        ),
-    ] = 64
-    rooms_per_connection: Annotated[
-        int, count("Rooms of which one connection may be a member", consequence="error too_many_rooms")
-    ] = 32
-    channels_per_room: Annotated[
-        int,
-        count("Channels to which one connection may subscribe in a room", consequence="error too_many_channels"),
-    ] = 128
-    subscriptions_per_connection: Annotated[
-        int,
-        count(
-            "Channels to which one connection may subscribe in all its rooms together",
-            consequence="error too_many_channels",
-        ),
-    ] = 512
-    ping_interval: Annotated[float, seconds("Time between two pings to a client")] = 25.0
-    watched_ping_interval: Annotated[
-        float,
-        seconds(
-            "Longest time between two pings to a client in a room whose presence a client watches, and to answer one; "
-            "ping-interval and ping-timeout count where they are shorter"
-        ),
-    ] = 8.0
-    ping_timeout: Annotated[
-        float, seconds("Time within which a client must answer a ping", consequence="close 4001")
-    ] = 20.0
-
-    # Limits of one worker and of one address.
-
-    max_connections: Annotated[int, count("Connections of one worker", consequence="HTTP 503 worker_full")] = 50_000
-    connections_per_address: Annotated[
-        int, count("Connections of one worker from one address", consequence="HTTP 429 too_many_connections")
-    ] = 2000
-    address_byte_rate: Annotated[
-        int,
-        size(
-            "Bytes of messages a second from one address to one worker, on average; a quarter of it at once",
-            ge=65_536,
-            le=1_099_511_627_776,
-            consequence="the relay stops reading from the connections of the address for a while",
-        ),
-    ] = 8_388_608
-    address_replay_rate: Annotated[
-        int,
-        count(
-            "Missed events a second that one worker reads for the clients of one address that come back; five times as "
-            "many at once",
-            ge=100,
-            le=1_000_000_000,
-            consequence="further clients of the address wait for their turn",
-        ),
-    ] = 20_000
-    address_history_bytes: Annotated[
-        int,
-        size(
-            "Bytes of messages from one address, to all workers, that are stored in a minute for clients that "
-            "reconnect; each message counts 512 bytes more",
-            ge=65_536,
-            le=1_099_511_627_776,
-            consequence="further messages are delivered, and not stored: recovered: false, reason trimmed",
-        ),
-    ] = 33_554_432
-    address_tree_bytes: Annotated[
-        int,
-        size(
-            "Bytes of values, with their paths, that clients of one address may write into the trees of rooms in the "
-            "time tree-ttl, on all workers",
-            ge=65_536,
-            le=1_099_511_627_776,
-            consequence="error too_many_tree_bytes, HTTP 429; removing works",
-        ),
-    ] = 268_435_456
-    new_rooms_per_address: Annotated[
-        int,
-        count(
-            "Rooms a minute that clients of one address may open on all workers; rooms that exist do not count",
-            consequence="error too_many_new_rooms, close 4007, HTTP 429",
-        ),
-    ] = 1000
-    memory_share: Annotated[
-        float,
-        setting(
-            "From this share of Redis's maxmemory on (without Redis, of history-memory), the relay accepts no new "
-            "rooms, and stores no large messages. From half way between this share and the whole on, it accepts no "
-            "new members either, and stores no messages",
-            ge=0.1,
-            le=1,
-            consequence="error memory_low, close 4008; messages are delivered, and not stored",
-            allowed="a number, 0.1 to 1",
-        ),
-    ] = 0.8
-    history_memory: Annotated[
-        int,
-        size(
-            "Size of all events that a process without Redis stores for clients that reconnect",
-            ge=1_048_576,
-            le=1_099_511_627_776,
-            consequence="as of memory-share; recovered: false, reason trimmed",
-        ),
-    ] = 100_663_296
-    address_buffer: Annotated[
-        int,
-        size(
-            "Size of the data that waits on one worker for all clients of one address, and of their HTTP requests that "
-            "are not complete; data that waits for several of them counts once, and less than 64 KB of a connection "
-            "does not count",
-            ge=1_048_576,
-            le=1_099_511_627_776,
-            consequence="the relay closes the connections of the address that have most data (close 4000)",
-        ),
-    ] = 50_331_648
-    worker_buffer: Annotated[
-        int,
-        size(
-            "As address-buffer, for all clients of one worker",
-            ge=1_048_576,
-            le=1_099_511_627_776,
-            consequence="the relay closes connections of the address with most data (close 4000)",
-        ),
-    ] = 100_663_296
-    unfinished_bytes: Annotated[
-        int,
-        size(
-            "Size of all messages and requests that are not complete, and of frames that wait, on one worker. Above "
-            "it, the relay reads from one connection after the other of each address that has more than its share",
-            ge=1_048_576,
-            le=1_099_511_627_776,
-            consequence="as of address-unfinished-bytes",
-        ),
-    ] = 100_663_296
-    address_unfinished_bytes: Annotated[
-        int,
-        size(
-            "As unfinished-bytes, for one address",
-            ge=1_048_576,
-            le=1_099_511_627_776,
-            consequence="the relay reads from one of the address's connections after the other, gives each 64 KB of "
-            "their messages handshake-timeout only, and closes the largest if they still grow by half (close 4006)",
-        ),
-    ] = 50_331_648
-    message_timeout: Annotated[
-        float,
-        seconds(
-            "Time within which a WebSocket message must be complete once it has begun, and each further 64 KB of a "
-            "larger one; the time for which the relay itself does not read does not count",
-            consequence="close 4006",
-        ),
-    ] = 30.0
-    http_connections_per_address: Annotated[
-        int,
-        count(
-            "HTTP connections of one worker from one address on which no request is being answered: they are new or "
-            "idle, or have sent a part of a request. Those of trusted-proxies do not count. In all, one address may "
-            "have so many HTTP connections, and two more for each of connections-per-address",
-            consequence="the relay closes the one that is idle for the longest time; beyond the number in all, it "
-            "closes the new one",
-        ),
-    ] = 1000
-    handshake_rate: Annotated[
-        int, count("Handshakes a second from one address", consequence="HTTP 429 too_many_handshakes")
-    ] = 500
-    handshake_timeout: Annotated[
-        float,
-        seconds(
-            "Time within which the head of a request must arrive, and each 64 KB of its body",
-            consequence="the relay drops the connection",
-        ),
-    ] = 10.0
-    keep_alive_timeout: Annotated[
-        float,
-        seconds(
-            "Time for which an HTTP connection stays open without a request. It must be longer than that of the "
-            "load balancer, which would otherwise send requests into connections that the relay is closing",
-            ge=1,
-            le=3600,
-        ),
-    ] = 75.0
-
     # Settings that other packages declare: name → value. `of` returns them as the Struct that declares them.
     extensions: dict[str, Any] = {}  # noqa: RUF012  # msgspec copies it for each Struct
 
@@ -576,24 +259,6 @@ class Settings(WebhookSettings, frozen=True, kw_only=True, forbid_unknown_fields
     def value(self, one: Setting) -> Any:
         """Return the value of a setting, also of another package."""
         return getattr(self, one.name) if hasattr(self, one.name) else self.extensions.get(one.name, one.default)
-
-    @property
-    def max_request(self) -> int:
-        """Bytes that a client may send at once: a WebSocket message, or a body with several messages.
-
-        More than `max_message`, so that a message that is a little too large gets an answer, and not a close.
-        """
-        return min(_REQUEST_MESSAGES * self.max_message, self.max_message + _REQUEST_EXCESS)
-
-    @property
-    def message_burst(self) -> float:
-        """Messages that one connection may send at once."""
-        return burst_of(self.message_rate)
-
-    @property
-    def replicas(self) -> int:
-        """How many replicas of Redis must have a message before it is acknowledged."""
-        return int(self.durability.partition("=")[2] or 0)
 
     @property
     def admin_address(self) -> ListenAddress | None:

@@ -220,15 +220,3 @@ def test_the_admin_token_cannot_be_the_fleet_secret_as_well() -> None:
     assert problems({"fleet_secret": f"{new} {old}", "admin_token": old}, {}) == [
         "fleet_secret: is the admin token as well; make another secret for one of them"
     ]
-
-
-@pytest.mark.parametrize(("text", "replicas"), [("redis", 0), ("replicas=1", 1), ("replicas=9", 9)])
-def test_durability_is_a_number_of_replicas(text: str, replicas: int) -> None:
-    settings = load({"durability": text, "redis_url": "redis://h"}, {}).settings
-    assert settings.replicas == replicas
-
-
-@pytest.mark.parametrize("text", ["", "replicas=0", "replicas=10", "replicas", "2", "replicas=1 "])
-def test_any_other_durability_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="durability"):
-        load({"durability": text, "redis_url": "redis://h"}, {})

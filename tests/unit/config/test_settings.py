@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.config import Setting, Settings, declared, masked
+from relay.config import Setting, declared, masked
 
 SETTINGS = {setting.name: setting for setting in declared()}
 
@@ -39,8 +39,3 @@ def test_a_setting_has_a_description_and_names(setting: Setting) -> None:
     assert setting.variable == "RELAY_" + setting.name.upper()
     assert setting.file_variable == (f"{setting.variable}_FILE" if setting.secret else "")
     assert not setting.secret or setting.default == ""
-
-
-@pytest.mark.parametrize(("rate", "burst"), [(200, 400), (6.5, 13), (5, 10), (0.1, 10)])
-def test_the_burst_is_twice_the_rate_and_at_least_ten(rate: float, burst: float) -> None:
-    assert Settings(message_rate=rate).message_burst == burst
