@@ -42,8 +42,10 @@ from relay.backend.redis.channels import RedisRecentChannels
 from relay.backend.redis.checkpoints import RedisCheckpoints
 from relay.backend.redis.cluster.parts import parts_of_cluster
 from relay.backend.redis.fleet_keys import RedisFleetKeys
+from relay.backend.redis.keys import Keys
 from relay.backend.redis.outboxes import RedisOutboxes
 from relay.backend.redis.parts import parts_of_one
+from relay.backend.redis.place import Redis
 from relay.backend.redis.positions import RedisDeliveredPositions
 from relay.backend.redis.presence import RedisPresence
 from relay.backend.redis.room_list import RedisRoomList
@@ -138,17 +140,6 @@ def backend_settings(
     settings: Settings, *, heartbeat_interval: float, forward: ForwardAddress | None = None
 ) -> BackendSettings:
     """Return the backend's settings, made from those of the relay."""
-    redis = RedisSettings(
-        url=settings.redis_url,
-        password=settings.redis_password,
-        prefix=settings.redis_prefix,
-        timeout=settings.publish_timeout,
-        queue=_PUBLISH_QUEUE,
-        probe_timeout=settings.probe_timeout,
-        addresses=settings.redis_addresses,
-        shards_needed=settings.shards_needed,
-        replicas=settings.replicas,
-    )
     return BackendSettings(
         rooms=RoomSettings(
             members=settings.members_per_room,
@@ -170,13 +161,27 @@ def backend_settings(
         lease=LeaseSettings(
             duration=settings.worker_lease, interval=heartbeat_interval, grace=settings.reconnect_grace
         ),
-        redis=redis if settings.redis_url else None,
+        redis=_redis_settings(settings) if settings.redis_url else None,
         forward=forward,
         memory_share=settings.memory_share,
         history_memory=settings.history_memory,
         webhook=WebhookQueueSettings(settings.webhook_queue, claim=webhook_claim(settings))
         if settings.webhook_url
         else None,
+    )
+
+
+def _redis_settings(settings: Settings) -> RedisSettings:
+    return RedisSettings(
+        url=settings.redis_url,
+        password=settings.redis_password,
+        prefix=settings.redis_prefix,
+        timeout=settings.publish_timeout,
+        queue=_PUBLISH_QUEUE,
+        probe_timeout=settings.probe_timeout,
+        addresses=settings.redis_addresses,
+        shards_needed=settings.shards_needed,
+        replicas=settings.replicas,
     )
 
 
@@ -203,45 +208,49 @@ def build_backend(
     """
     lease = LeaseName(worker)
     if settings.redis is None:
-        headroom = Headroom(settings.memory_share, "history-memory", metrics.memory_share.set)
-        rooms = MemoryRooms(clock, time.time, settings.rooms.history, headroom, limit=settings.history_memory)
-        bus = MemoryBus(sink, rooms, settings.rooms.history)
-        outboxes = Outboxes()
-        rooms.webhook = _memory_webhook(settings, outboxes, metrics)
-        waiting = MemoryWaitingMessages(clock)
-        presence = MemoryPresence(rooms, lease, settings.rooms, waiting)
-        leases = MemoryLeases(rooms, lease, settings.lease)
-        rules = MemoryRoomRules(rooms, settings.rooms)
-        return Backend(
-            bus,
-            presence,
-            leases,
-            rooms.list_rooms,
-            _has_living_workers,
-            presence.standings,
-            MemoryFleetKeys(time.time),
-            MemoryAddresses(time.time),
-            MemoryDeliveredPositions(rooms),
-            waiting,
-            MemoryCheckpoints(clock),
-            MemoryWatchedRooms(),
-            MemoryRecentChannels(ttl=settings.rooms.history.ttl, clock=clock),
-            MemoryAddressUsage(time.time),
-            MemoryTurns(clock),
-            MemorySubjects(),
-            MemoryBroadcasts(rooms),
-            MemoryTrees(rooms),
-            headroom,
-            rules,
-            rules,
-            lambda room, arrived: str(Stamp.exact(arrived)),
-            rooms.webhook,
-            outboxes,
-            (bus,),
-        )
+        return _in_memory(settings, lease, sink, metrics, clock)
     on_run = partial(_note_new_run, metrics, on_new_run)
     return _over_redis(
         settings, settings.redis, on_run, lease, sink, tags_of(fleet_key), on_rules_asked, metrics, clock
+    )
+
+
+def _in_memory(settings: BackendSettings, lease: LeaseName, sink: Sink, metrics: Metrics, clock: Clock) -> Backend:
+    headroom = Headroom(settings.memory_share, "history-memory", metrics.memory_share.set)
+    rooms = MemoryRooms(clock, time.time, settings.rooms.history, headroom, limit=settings.history_memory)
+    bus = MemoryBus(sink, rooms, settings.rooms.history)
+    outboxes = Outboxes()
+    rooms.webhook = _memory_webhook(settings, outboxes, metrics)
+    waiting = MemoryWaitingMessages(clock)
+    presence = MemoryPresence(rooms, lease, settings.rooms, waiting)
+    leases = MemoryLeases(rooms, lease, settings.lease)
+    rules = MemoryRoomRules(rooms, settings.rooms)
+    return Backend(
+        bus=bus,
+        presence=presence,
+        leases=leases,
+        list_rooms=rooms.list_rooms,
+        has_living_workers=_has_living_workers,
+        standings=presence.standings,
+        fleet_keys=MemoryFleetKeys(time.time),
+        addresses=MemoryAddresses(time.time),
+        positions=MemoryDeliveredPositions(rooms),
+        waiting=waiting,
+        checkpoints=MemoryCheckpoints(clock),
+        watched=MemoryWatchedRooms(),
+        channels=MemoryRecentChannels(ttl=settings.rooms.history.ttl, clock=clock),
+        usage=MemoryAddressUsage(time.time),
+        turns=MemoryTurns(clock),
+        subjects=MemorySubjects(),
+        broadcasts=MemoryBroadcasts(rooms),
+        trees=MemoryTrees(rooms),
+        headroom=headroom,
+        rules=rules,
+        controls=rules,
+        stamp=lambda room, arrived: str(Stamp.exact(arrived)),
+        webhook=rooms.webhook,
+        outboxes=outboxes,
+        parts=(bus,),
     )
 
 
@@ -289,35 +298,41 @@ def _over_redis(
         durability=parts.durability,
     )
     addresses = RedisAddresses(client, keys, lease, settings.forward)
-    noted, webhook = Outboxes(), None
-    if settings.webhook is not None:
-        webhook = RedisWebhookQueue(client, keys, lease.worker, settings.webhook, metrics.webhook_dropped.inc)
+    noted, webhook = Outboxes(), _redis_webhook(settings, client, keys, lease, metrics)
     outboxes = RedisOutboxes(keys, registration, noted if webhook else None, ttl=milliseconds(settings.rooms.state_ttl))
     rules = RedisRoomRules(client, keys, bus, settings.rooms, outboxes)
     return Backend(
-        bus,
-        RedisPresence(client, keys, lease, settings.rooms, registration, tag_of, outboxes),
-        parts.make_leases(addresses, outboxes),
-        RedisRoomList(client, keys),
-        partial(has_living_workers, client, keys, milliseconds(settings.lease.duration)),
-        partial(standings, client, keys),
-        RedisFleetKeys(client, keys, ttl=settings.rooms.state_ttl),
-        addresses,
-        RedisDeliveredPositions(client, keys, ttl=settings.rooms.state_ttl),
-        RedisWaitingMessages(client, keys),
-        RedisCheckpoints(client, keys),
-        RedisWatchedRooms(client, keys, ttl=settings.rooms.state_ttl),
-        RedisRecentChannels(client, keys, ttl=settings.rooms.history.ttl),
-        RedisAddressUsage(client, keys),
-        RedisTurns(client, keys),
-        RedisSubjects(client, keys, lease.worker),
-        RedisBroadcasts(client, keys),
-        RedisTrees(client, keys, settings.rooms),
-        client.headroom,
-        rules,
-        rules,
-        lambda room, arrived: str(client.at_room(room).clock.stamp(arrived) or ""),
-        webhook,
-        noted,
-        (parts.opened, bus),
+        bus=bus,
+        presence=RedisPresence(client, keys, lease, settings.rooms, registration, tag_of, outboxes),
+        leases=parts.make_leases(addresses, outboxes),
+        list_rooms=RedisRoomList(client, keys),
+        has_living_workers=partial(has_living_workers, client, keys, milliseconds(settings.lease.duration)),
+        standings=partial(standings, client, keys),
+        fleet_keys=RedisFleetKeys(client, keys, ttl=settings.rooms.state_ttl),
+        addresses=addresses,
+        positions=RedisDeliveredPositions(client, keys, ttl=settings.rooms.state_ttl),
+        waiting=RedisWaitingMessages(client, keys),
+        checkpoints=RedisCheckpoints(client, keys),
+        watched=RedisWatchedRooms(client, keys, ttl=settings.rooms.state_ttl),
+        channels=RedisRecentChannels(client, keys, ttl=settings.rooms.history.ttl),
+        usage=RedisAddressUsage(client, keys),
+        turns=RedisTurns(client, keys),
+        subjects=RedisSubjects(client, keys, lease.worker),
+        broadcasts=RedisBroadcasts(client, keys),
+        trees=RedisTrees(client, keys, settings.rooms),
+        headroom=client.headroom,
+        rules=rules,
+        controls=rules,
+        stamp=lambda room, arrived: str(client.at_room(room).clock.stamp(arrived) or ""),
+        webhook=webhook,
+        outboxes=noted,
+        parts=(parts.opened, bus),
     )
+
+
+def _redis_webhook(
+    settings: BackendSettings, client: Redis, keys: Keys, lease: LeaseName, metrics: Metrics
+) -> RedisWebhookQueue | None:
+    if settings.webhook is None:
+        return None
+    return RedisWebhookQueue(client, keys, lease.worker, settings.webhook, metrics.webhook_dropped.inc)

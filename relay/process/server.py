@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -106,23 +107,7 @@ class Server(uvicorn.Server):
         supervisor_pipe: int | None = None,
     ) -> None:
         super().__init__(_configuration(app, settings.keep_alive_timeout))
-        self._limits = WireLimits(
-            max_size=settings.max_request,
-            high_water=min(settings.send_buffer, _CONGESTED),
-            keepalive=Keepalive(KeepaliveTiming.of(settings)),
-            throttle=Throttle(),
-            connections=self.server_state.connections,
-            unfinished=UnfinishedMessages(
-                settings.unfinished_bytes,
-                settings.handshake_timeout,
-                address_limit=settings.address_unfinished_bytes,
-                message_time=settings.message_timeout,
-                largest=settings.max_request,
-            ),
-            small_frames=settings.message_rate,
-            small_frame_burst=settings.message_burst / 2,
-            notices=LimitNotices(on_limit),
-        )
+        self._limits = _wire_limits(settings, self.server_state.connections, on_limit)
         proxies = [ip_network(text) for text in settings.trusted_proxies]
         self._idle = IdleConnections(settings.http_connections_per_address, proxies)
         self._http = HttpConnections(
@@ -372,6 +357,26 @@ def _bound(family: int, address: tuple[object, ...], *, both: bool) -> socket.so
         sock.close()
         raise
     return sock
+
+
+def _wire_limits(settings: Settings, connections: set[Any], on_limit: Callable[[str], None]) -> WireLimits:
+    return WireLimits(
+        max_size=settings.max_request,
+        high_water=min(settings.send_buffer, _CONGESTED),
+        keepalive=Keepalive(KeepaliveTiming.of(settings)),
+        throttle=Throttle(),
+        connections=connections,
+        unfinished=UnfinishedMessages(
+            settings.unfinished_bytes,
+            settings.handshake_timeout,
+            address_limit=settings.address_unfinished_bytes,
+            message_time=settings.message_timeout,
+            largest=settings.max_request,
+        ),
+        small_frames=settings.message_rate,
+        small_frame_burst=settings.message_burst / 2,
+        notices=LimitNotices(on_limit),
+    )
 
 
 def _configuration(app: ASGIApp, keep_alive: float) -> uvicorn.Config:

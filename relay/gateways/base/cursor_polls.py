@@ -16,7 +16,7 @@ from relay.gateways.base.http_sessions import (
     ends_for_good,
 )
 from relay.gateways.base.join_request import CodecPair, JoinRequest
-from relay.gateways.base.polling import Overlap, PollAnswer, PollingRules
+from relay.gateways.base.polling_rules import Overlap, PollAnswer, PollingRules
 from relay.http_request import counted_client
 from relay.model.codec import Frame
 from relay.model.envelope import MessageId

@@ -103,20 +103,10 @@ class Forwarder:
         """
         if scope["state"].get(FORWARDED):
             return False
-        try:
-            owner = self._ids.owner(session_id)
-            target = await self._targets.find(owner)
-        except BadSessionId:
-            self._count("bad_id").inc()
+        found = await self._find(session_id)
+        if found is None:
             return False
-        except ForbiddenTarget:
-            self._count("forbidden").inc()
-            return False
-        except RelayError:
-            self._count("unreachable").inc()
-            raise Refused("unavailable") from None
-        if target is None:
-            return False
+        owner, target = found
         with self._requests.one_more(session_id):
             if body is None:
                 body = await read_body(receive, limit, arrived)
@@ -125,6 +115,22 @@ class Forwarder:
         if outcome == "unreachable":
             raise Refused("unavailable", "the worker that has this session cannot be reached; try again")
         return outcome != "gone"
+
+    async def _find(self, session_id: str) -> tuple[Owner, Target] | None:
+        """Return the owner of a session and its address; None if there is none. Raises `Refused` (`unavailable`)."""
+        try:
+            owner = self._ids.owner(session_id)
+            target = await self._targets.find(owner)
+        except BadSessionId:
+            self._count("bad_id").inc()
+            return None
+        except ForbiddenTarget:
+            self._count("forbidden").inc()
+            return None
+        except RelayError:
+            self._count("unreachable").inc()
+            raise Refused("unavailable") from None
+        return None if target is None else (owner, target)
 
     def close(self) -> None:
         """Drop the connections that are kept for later requests."""

@@ -15,7 +15,8 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 from relay.gateways.base.http import HttpBody, HttpExchange
 from relay.gateways.base.http_place import HttpPlace, forward_to_owner
 from relay.gateways.base.join_request import CodecPair
-from relay.gateways.base.polling import EventStream, PollAnswer, PollingConnection, PollingRules
+from relay.gateways.base.polling import EventStream, PollingConnection
+from relay.gateways.base.polling_rules import PollAnswer, PollingRules
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.base.session import Session
 from relay.model.codec import Frame, In, Incoming

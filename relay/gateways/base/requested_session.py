@@ -5,7 +5,7 @@ from typing import Any
 
 from relay.gateways.base.http_sessions import HttpDialect, HttpSession, HttpSessions
 from relay.gateways.base.join_request import CodecPair
-from relay.gateways.base.polling import PollAnswer, PollingRules
+from relay.gateways.base.polling_rules import PollAnswer, PollingRules
 from relay.model.codec import Encoder, In
 from relay.model.envelope import MessageId
 from relay.model.errors import CloseReason, Refused, RelayError

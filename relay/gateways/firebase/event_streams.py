@@ -9,7 +9,7 @@ from relay.gateways.base.admission import admit
 from relay.gateways.base.http import EVENT_STREAM, HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import answer_stream
 from relay.gateways.base.join_request import CodecPair
-from relay.gateways.base.polling import PollAnswer, PollingRules
+from relay.gateways.base.polling_rules import PollAnswer, PollingRules
 from relay.gateways.firebase.addresses import read_host
 from relay.gateways.firebase.codec import Asked, FirebaseCodec
 from relay.gateways.firebase.declaration import NAME

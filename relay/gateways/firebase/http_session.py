@@ -9,7 +9,8 @@ from typing import Final
 from relay.gateways.base.http import HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import AnswerWriter, HttpSessions, answer_poll
 from relay.gateways.base.join_request import CodecPair
-from relay.gateways.base.polling import Overlap, PollAnswer, PollingConnection, PollingRules
+from relay.gateways.base.polling import PollingConnection
+from relay.gateways.base.polling_rules import Overlap, PollAnswer, PollingRules
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.firebase.codec import IGNORED
 from relay.gateways.firebase.places import Places

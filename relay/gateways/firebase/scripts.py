@@ -6,7 +6,7 @@ import msgspec
 
 from relay.gateways.base.http import HTML, HttpBody
 from relay.gateways.base.jsonp import SCRIPT, for_script
-from relay.gateways.base.polling import PollAnswer
+from relay.gateways.base.polling_rules import PollAnswer
 
 CLOSE: Final = HttpBody(b"pLPCommand('close');", SCRIPT)
 """Ends a connection that the relay does not have, or has no more: the client connects again."""

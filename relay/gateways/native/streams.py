@@ -29,7 +29,7 @@ from relay.gateways.base.http_sessions import (
     answer_stream,
 )
 from relay.gateways.base.join_request import CodecPair
-from relay.gateways.base.polling import PollAnswer, PollingRules
+from relay.gateways.base.polling_rules import PollAnswer, PollingRules
 from relay.gateways.native.codec import NativeCodec
 from relay.gateways.native.declaration import NAME
 from relay.gateways.native.gateway import read_request, wants_previous

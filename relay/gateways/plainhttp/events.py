@@ -17,7 +17,7 @@ from relay.gateways.base.http_place import PlaceQuery, last_event_id
 from relay.gateways.base.http_sessions import HttpSession, NoPosts, answer_stream
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.passing import passes
-from relay.gateways.base.polling import PollAnswer, PollingRules
+from relay.gateways.base.polling_rules import PollAnswer, PollingRules
 from relay.gateways.base.query import parse_since
 from relay.gateways.plainhttp.codec import END_ID, GREETING, EventsCodec, closing_block, refusal_block
 from relay.gateways.plainhttp.declaration import CREDENTIALS, NAME, TOKENS

@@ -8,7 +8,7 @@ from msgspec import Raw
 from relay.gateways.base.cursor_polls import cursor_after
 from relay.gateways.base.http import JSON, HttpBody
 from relay.gateways.base.http_sessions import NoPosts
-from relay.gateways.base.polling import PollAnswer
+from relay.gateways.base.polling_rules import PollAnswer
 from relay.gateways.plainhttp.codec import PollFrame, close_fields
 from relay.model.errors import ERRORS
 

@@ -12,7 +12,7 @@ from relay.gateways.base.endpoint import GatewayEndpoint
 from relay.gateways.base.http import EVENT_STREAM, HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import answer_post
 from relay.gateways.base.leaving import leave
-from relay.gateways.base.polling import PollingRules
+from relay.gateways.base.polling_rules import PollingRules
 from relay.gateways.base.websocket import accept, arrival
 from relay.gateways.signalr.client import HubClient
 from relay.gateways.signalr.codec import codecs_of

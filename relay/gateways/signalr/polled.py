@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from relay.gateways.base.http import OCTETS, TEXT, HttpBody, HttpExchange
 from relay.gateways.base.http_place import HttpPlace
 from relay.gateways.base.http_sessions import HttpSession, HttpSessions, NoPosts, answer_poll, answer_stream
-from relay.gateways.base.polling import Overlap, PollAnswer, PollingRules
+from relay.gateways.base.polling_rules import Overlap, PollAnswer, PollingRules
 from relay.gateways.base.recent_ids import RecentValues
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.signalr.client import HubClient

@@ -9,7 +9,7 @@ from msgspec import Raw
 from relay.gateways.base.cursor_polls import cursor_after
 from relay.gateways.base.http import JSON, HttpBody
 from relay.gateways.base.http_sessions import NoPosts
-from relay.gateways.base.polling import PollAnswer
+from relay.gateways.base.polling_rules import PollAnswer
 from relay.gateways.signalrclassic.codec import PushFrame, RefusalFrame, WelcomeFrame, end_of, pushed
 from relay.model.codec import Frame
 from relay.model.errors import REPLACED

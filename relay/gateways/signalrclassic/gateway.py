@@ -17,7 +17,7 @@ from relay.gateways.base.http_sessions import HttpSession, answer_stream
 from relay.gateways.base.join_request import CodecPair, JoinRequest
 from relay.gateways.base.jsonp import SCRIPT, check_callback, for_script
 from relay.gateways.base.leaving import leave
-from relay.gateways.base.polling import PollingRules
+from relay.gateways.base.polling_rules import PollingRules
 from relay.gateways.base.poster import Poster
 from relay.gateways.base.websocket import arrival, serve
 from relay.gateways.signalrclassic import polls

@@ -15,7 +15,8 @@ from typing import Any, Final, Protocol
 from relay.gateways.base.brake import Brake
 from relay.gateways.base.http import OCTETS, HttpExchange
 from relay.gateways.base.http_sessions import HttpSessions
-from relay.gateways.base.polling import PollAnswer, PollingConnection, PollingRules
+from relay.gateways.base.polling import PollingConnection
+from relay.gateways.base.polling_rules import PollAnswer, PollingRules
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.base.websocket import AdmittedOpening
 from relay.gateways.socketio.first_poll import FirstPoll

@@ -213,22 +213,11 @@ class Namespaces:
         """
         worker, ticket = self._shared.worker, self._shared.ticket
         first, self._opened = not self._opened, True
-        application, room = self._choose(name), ""
+        application = self._choose(name)
         try:
             if not first and not ticket.pace().charge():
                 raise Refused("too_fast")
-            if not isinstance(application, StatefulApplication):
-                room = self._room_of(name)
-                self._leave_unasked(room)
-                if self.is_in(room):
-                    raise Refused("already_joined", room=room)
-            elif len(name) > _LONGEST_NAME:
-                raise SocketIORefused("bad_namespace", "Invalid namespace")
-            elif self._unasked:
-                # A page of such an application means its namespace alone, and not the default room.
-                self.leave(self._unasked)
-            if len(self._entered) >= worker.settings.rooms_per_connection:
-                raise Refused("too_many_rooms")
+            room = self._room_to_enter(name, application)
         except Refused as error:
             ticket.metrics.refused(error.code)
             self._shared.connection.write(self.encoder(name).connect_error(error.code, error.text))
@@ -249,6 +238,26 @@ class Namespaces:
             worker.spawn(self._enter_channel(session, name, room, make_join_request))
         else:
             worker.spawn(session.enter(partial(make_join_request, room)))
+
+    def _room_to_enter(self, name: str, application: AnyApplication) -> str:
+        """Leave the namespace that the client is in unasked, if need be; return the room of this one, "" for none.
+
+        Raises `Refused`.
+        """
+        room = ""
+        if not isinstance(application, StatefulApplication):
+            room = self._room_of(name)
+            self._leave_unasked(room)
+            if self.is_in(room):
+                raise Refused("already_joined", room=room)
+        elif len(name) > _LONGEST_NAME:
+            raise SocketIORefused("bad_namespace", "Invalid namespace")
+        elif self._unasked:
+            # A page of such an application means its namespace alone, and not the default room.
+            self.leave(self._unasked)
+        if len(self._entered) >= self._shared.worker.settings.rooms_per_connection:
+            raise Refused("too_many_rooms")
+        return room
 
     def _begin_stateful(self, name: str, application: StatefulApplication, arrival: Arrival) -> ApplicationSession:
         worker, ticket = self._shared.worker, self._shared.ticket

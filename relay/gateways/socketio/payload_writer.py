@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from relay.gateways.base.http import HTML, OCTETS, TEXT, HttpBody
-from relay.gateways.base.polling import PollAnswer
+from relay.gateways.base.polling_rules import PollAnswer
 from relay.gateways.socketio.packets import Framing
 from relay.model.codec import Frame
 

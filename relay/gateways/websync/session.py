@@ -12,7 +12,7 @@ from relay.gateways.base.http_place import HttpPlace
 from relay.gateways.base.http_sessions import REPLACED_DELAY, HttpSession, HttpSessions, NoPosts, answer_poll
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.joined_rooms import JoinedRooms
-from relay.gateways.base.polling import Overlap, PollAnswer, PollingRules
+from relay.gateways.base.polling_rules import Overlap, PollAnswer, PollingRules
 from relay.gateways.base.requested_session import RequestedSession
 from relay.gateways.websync.codec import now
 from relay.gateways.websync.connection import DeliveryConnection, SentFrame

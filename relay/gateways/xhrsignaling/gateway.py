@@ -16,7 +16,7 @@ from relay.gateways.base.http import JSON, Headers, HttpBody, HttpExchange
 from relay.gateways.base.http_place import HttpPlace, PlaceQuery, any_peer, forward_to_owner
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.passing import passes
-from relay.gateways.base.polling import PollAnswer
+from relay.gateways.base.polling_rules import PollAnswer
 from relay.gateways.base.poster import Poster
 from relay.gateways.xhrsignaling.codec import NO_ROW, RowCodec
 from relay.gateways.xhrsignaling.declaration import NAME, TOKENS

@@ -4,7 +4,8 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from relay.gateways.base.polling import PollAnswer, PollingConnection
+from relay.gateways.base.polling import PollingConnection
+from relay.gateways.base.polling_rules import PollAnswer
 from relay.gateways.xhrsignaling.codec import RowFrame
 from relay.model.errors import Refused
 

@@ -9,7 +9,7 @@ import msgspec
 from relay.gateways.base.http import JSON, Headers, HttpBody, HttpExchange
 from relay.gateways.base.http_sessions import REPLACED_DELAY, HttpSession, HttpSessions, NoPosts, ends_for_good
 from relay.gateways.base.join_request import CodecPair, JoinRequest, ObserveRequest
-from relay.gateways.base.polling import PollAnswer, PollingRules
+from relay.gateways.base.polling_rules import PollAnswer, PollingRules
 from relay.gateways.base.requested_session import RequestedSession
 from relay.gateways.xhrsignaling.codec import NO_ROW, RowFrame
 from relay.gateways.xhrsignaling.readers import Readers

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from msgspec import structs
@@ -10,7 +10,7 @@ from msgspec import structs
 from relay.gateways.base.costs import JOIN_COST
 from relay.gateways.base.inbox import Request
 from relay.gateways.base.join_request import CodecPair
-from relay.gateways.xmpp.checkpoint import Checkpoint, missed, read_checkpoint
+from relay.gateways.xmpp.checkpoint import Checkpoint, Missed, missed, read_checkpoint
 from relay.gateways.xmpp.codec import STANZAS, Received, RoomFrame, XmppCodec
 from relay.gateways.xmpp.connection import XmppConnection
 from relay.gateways.xmpp.jids import Jid
@@ -199,15 +199,19 @@ class ManagedXmppStream(XmppStream):
         self._shown.resumable = True
         self._managed = self._stream(jid, key, resumable=True, turn=turn)
         self._managed.begin_at(count, checkpoint.handled, outcome[0])
+        self._answer_resumed(key, checkpoint, replay, outcome[1])
+        return True
+
+    def _answer_resumed(self, key: str, checkpoint: Checkpoint, replay: RoomReplay, stanzas: Sequence[Missed]) -> None:
+        """Answer a resumption, and send the stanzas that the client has missed."""
         for welcome in replay.welcomes.values():
             self._occupancies.resume(welcome, replay.stanzas[welcome.room])
         self._connection.write(resumed(key, checkpoint.handled))
-        for one in outcome[1]:
+        for one in stanzas:
             if one.stanza is not None:
                 self._occupancies.deliver_missed(one, one.stanza)
                 continue
             self.send(one.frame, Source(one.room, one.id, one.logged) if one.room else None)
-        return True
 
     # Publishing.
 

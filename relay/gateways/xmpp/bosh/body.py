@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from relay.gateways.base.http import HttpBody
-from relay.gateways.base.polling import PollAnswer
+from relay.gateways.base.polling_rules import PollAnswer
 from relay.gateways.xmpp.errors import XmppRefused
 from relay.gateways.xmpp.namespaces import BOSH, HTTP_BIND, RELAY, STREAMS
 from relay.gateways.xmpp.reading import BadXml, Element, read

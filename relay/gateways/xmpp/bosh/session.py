@@ -9,7 +9,8 @@ from typing import Final
 from relay.gateways.base.http import HttpExchange
 from relay.gateways.base.http_sessions import HttpSessions, answer_poll
 from relay.gateways.base.join_request import CodecPair
-from relay.gateways.base.polling import Overlap, PollAnswer, PollingConnection, PollingRules
+from relay.gateways.base.polling import PollingConnection
+from relay.gateways.base.polling_rules import Overlap, PollAnswer, PollingRules
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.xmpp.bosh.body import BodyWriter, RequestBody, greeting, terminated
 from relay.gateways.xmpp.bosh.connection import BoshConnection

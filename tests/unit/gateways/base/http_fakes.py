@@ -27,7 +27,7 @@ from relay.gateways.base.http_sessions import (
     answer_stream,
 )
 from relay.gateways.base.join_request import CodecPair, JoinRequest
-from relay.gateways.base.polling import Overlap, PollAnswer, PollingRules
+from relay.gateways.base.polling_rules import Overlap, PollAnswer, PollingRules
 from relay.gateways.base.replies import Reply
 from relay.gateways.native.codec import NativeCodec
 from relay.http_request import read_body, read_query

@@ -14,7 +14,7 @@ from relay.gateways.base.http import GatewayResponses, HttpBody, HttpExchange
 from relay.gateways.base.http_place import HttpPlace
 from relay.gateways.base.http_sessions import NoPosts
 from relay.gateways.base.join_request import CodecPair, JoinRequest
-from relay.gateways.base.polling import PollAnswer
+from relay.gateways.base.polling_rules import PollAnswer
 from relay.gateways.native.codec import NativeCodec
 from relay.model.codec import Frame
 from relay.model.envelope import MessageId

@@ -8,7 +8,7 @@ import pytest
 
 from relay.gateways.base.http import HttpBody
 from relay.gateways.base.http_sessions import HttpSession
-from relay.gateways.base.polling import Overlap, PollAnswer
+from relay.gateways.base.polling_rules import Overlap, PollAnswer
 from relay.model.codec import Frame
 from relay.model.errors import GOING_AWAY, SLOW
 from tests.unit.gateways.base.fakes import until, until_members

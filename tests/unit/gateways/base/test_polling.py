@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from relay.gateways.base.polling import Overlap, PollAnswer, PollingConnection, PollingRules
+from relay.gateways.base.polling import PollingConnection
+from relay.gateways.base.polling_rules import Overlap, PollAnswer, PollingRules
 from relay.gateways.base.replies import Reply
 from relay.metrics import Metrics
 from relay.model.codec import Batch, Bundle, Frame

@@ -8,7 +8,7 @@ from relay.config import Settings
 from relay.gateways.base.http import HttpBody
 from relay.gateways.base.http_sessions import HttpSession, HttpSessions, NoPosts
 from relay.gateways.base.join_request import CodecPair, JoinRequest
-from relay.gateways.base.polling import PollAnswer, PollingRules
+from relay.gateways.base.polling_rules import PollAnswer, PollingRules
 from relay.gateways.base.requested_session import RequestedSession
 from relay.gateways.native.codec import NativeCodec
 from relay.model.codec import Frame

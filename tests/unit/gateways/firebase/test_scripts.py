@@ -1,6 +1,6 @@
 """The scripts that clients load."""
 
-from relay.gateways.base.polling import PollAnswer
+from relay.gateways.base.polling_rules import PollAnswer
 from relay.gateways.firebase.scripts import CLOSE, FAREWELL, first_answer, script_of
 from relay.model.codec import Frame
 from relay.model.errors import GOING_AWAY

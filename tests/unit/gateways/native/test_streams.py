@@ -13,7 +13,7 @@ from starlette.routing import Router
 
 from relay.config import Settings
 from relay.gateways.base.forwarding import FORWARDER
-from relay.gateways.base.polling import PollingRules
+from relay.gateways.base.polling_rules import PollingRules
 from relay.gateways.native import streams
 from relay.gateways.native.codec import NativeCodec
 from relay.gateways.native.routes import routes, state

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from relay.gateways.base.http import HttpExchange
-from relay.gateways.base.polling import PollAnswer
+from relay.gateways.base.polling_rules import PollAnswer
 from relay.gateways.signalr import polled
 from relay.gateways.signalr.places import COOKIE
 from relay.gateways.signalr.polled import HubWriter

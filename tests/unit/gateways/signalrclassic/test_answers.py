@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from relay.gateways.base.polling import PollAnswer
+from relay.gateways.base.polling_rules import PollAnswer
 from relay.gateways.signalrclassic.answers import AGAIN, FIRST
 from relay.gateways.signalrclassic.codec import PushFrame, RefusalFrame, WelcomeFrame, ended, pushed
 from relay.model.codec import NOTHING

@@ -3,7 +3,7 @@
 import pytest
 
 from relay.gateways.base.http import HttpBody
-from relay.gateways.base.polling import PollAnswer
+from relay.gateways.base.polling_rules import PollAnswer
 from relay.gateways.socketio.packets import FRAMINGS, Version, attachment
 from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.model.codec import Frame

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from relay.gateways.base.polling import PollAnswer
+from relay.gateways.base.polling_rules import PollAnswer
 from relay.gateways.socketio.engine import EngineSession
 from relay.gateways.socketio.upgrade import Upgrade, upgrading
 from relay.model.codec import Frame

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from relay.config import Settings
-from relay.gateways.base.polling import PollAnswer, PollingConnection, PollingRules
+from relay.gateways.base.polling import PollingConnection
+from relay.gateways.base.polling_rules import PollAnswer, PollingRules
 from relay.gateways.xhrsignaling import readers
 from relay.gateways.xhrsignaling.codec import RowFrame
 from relay.gateways.xhrsignaling.readers import MAX_PAGES, Readers

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from relay.gateways.base.polling import PollAnswer
+from relay.gateways.base.polling_rules import PollAnswer
 from relay.gateways.xhrsignaling import session as sessions
 from relay.gateways.xhrsignaling.session import PlaceSession, RowDialect
 from relay.model.codec import Frame

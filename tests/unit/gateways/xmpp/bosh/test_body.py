@@ -1,6 +1,6 @@
 import pytest
 
-from relay.gateways.base.polling import PollAnswer
+from relay.gateways.base.polling_rules import PollAnswer
 from relay.gateways.xmpp.bosh.body import MAX_RID, BodyWriter, greeting, read_request, terminated
 from relay.gateways.xmpp.errors import XmppRefused, stream_error
 from relay.gateways.xmpp.reading import read
