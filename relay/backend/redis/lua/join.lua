@@ -29,7 +29,8 @@
 -- {'closing'}, {'password', salt}, {'full', most members}; {'occupied'} or {'absent'} by ARGV[34]; {'outdated'} if the
 -- worker has newer rules, and {'unknown'} if another worker can restore them, and has been asked.
 if expired(ARGV[15]) then return { 'late' } end
-local peer, offered, before = ARGV[2], ARGV[4], read_entry(ARGV[2])
+local peer, offered, count = ARGV[2], ARGV[4], call('HLEN', KEYS[2])
+local before = count > 0 and read_entry(peer) or nil
 
 -- With the previous key comes an attempt that got no reply. A key that is the current one as well is kept by its client,
 -- which offers it with every attempt.
@@ -44,7 +45,7 @@ if before and (offered == '-' or offered ~= before.current or kept) then
     return { 'contested', its == 'newer' and 1 or 0 }
   end
 end
-local count, bar, era, rules = call('HLEN', KEYS[2]), ARGV[25], tonumber(ARGV[19]), read_rules()
+local bar, era, rules = ARGV[25], tonumber(ARGV[19]), read_rules()
 local given_up = ARGV[36] ~= '' and read_entry(ARGV[36])
 local renamed = given_up and given_up.generation == tonumber(ARGV[37])
 

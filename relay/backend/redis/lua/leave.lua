@@ -46,7 +46,6 @@ else
   local state = state_of(tonumber(ARGV[9]), tonumber(ARGV[10]), era, waits)
   if not state then return 2 end
   local rules = read_rules()
-  write_at_any_rate()
   raise_version(state)
   remove_member(state, peer, entry, rules, nil, ARGV[7], ARGV[8], ARGV[15], ARGV[16], ARGV[17], ARGV[18])
 end

@@ -186,6 +186,8 @@ local function remove_member(state, peer, entry, rules, before, ttl, history, la
     told = made.told(told_id, '', rules)
   end
   if not is_last or call('EXISTS', KEYS[4]) == 1 then
+    -- Else the first write is that which removes the entry.
+    write_at_any_rate()
     history = history_of(rules, is_last and last_history or history)
     if before then
       for _, one in ipairs(before) do append(one[1], one[2], history, is_last) end

@@ -70,8 +70,13 @@ local function raise_version(state) state.version = math.max(state.version + 1, 
 -- with waits, nothing is done, and nil is returned. A claim is the newest id that a member has seen: it may show that the
 -- state is older, but confirms nothing.
 local function state_of(seen_epoch, seen_seq, era, waits, claim_epoch, claim_seq)
-  local unreadable = call('HLEN', KEYS[1]) > 16
-  local meta = unreadable and { 'e', call('HGET', KEYS[1], 'e') or '0' } or call('HGETALL', KEYS[1])
+  local fields = call('HLEN', KEYS[1])
+  local unreadable, meta = fields > 16, {}
+  if unreadable then
+    meta = { 'e', call('HGET', KEYS[1], 'e') or '0' }
+  elseif fields > 0 then
+    meta = call('HGETALL', KEYS[1])
+  end
   local state = { epoch = 0, seq = 0, version = 0, created = #meta == 0 }
   for i = 1, #meta, 2 do
     if meta[i] == 'e' then
@@ -89,7 +94,7 @@ local function state_of(seen_epoch, seen_seq, era, waits, claim_epoch, claim_seq
   if state.epoch == 0 or older or (unconfirmed and seen_epoch == 0) then
     if waits and state.epoch > 0 and not older then return nil end
     state.epoch, state.seq = math.max(now_ms(), state.epoch + 1, seen_epoch + 1, claim_epoch + 1), 0
-    state.epoch_text = integer(state.epoch)
+    state.epoch_text, state.begun = integer(state.epoch), true
     raise_version(state)
     call('UNLINK', KEYS[3], KEYS[4])
     if unreadable then call('UNLINK', KEYS[1]) end
@@ -110,7 +115,8 @@ end
 
 -- Notes the events of this script, of which none is a message. A key of another type is replaced.
 local function note_quiet(state, ttl)
-  local stored, first, older = read_quiet(), sequence(state.quiet_from), ''
+  -- Of an epoch that begins in this script, nothing is stored.
+  local stored, first, older = state.begun and '' or read_quiet(), sequence(state.quiet_from), ''
   local changed = state.changed and sequence(state.changed)
   local epoch, before, from, to, rest = string.match(stored, '^(%d+) (%d+) (%d+)%-(%d+)(.*)$')
   if epoch == state.epoch_text then

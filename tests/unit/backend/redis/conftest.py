@@ -75,7 +75,9 @@ class ScriptedRedis:
                     reply = b"+OK\r\n" if command[0] == b"CLIENT" else self.answer(command)
                     if reply is not None:
                         writer.write(reply)
-                self.reads.append(read)
+                # A read may end within a command: then its beginning alone has arrived.
+                if read:
+                    self.reads.append(read)
         except ConnectionError:
             self.resets += 1
         finally:
