@@ -1,5 +1,6 @@
 """The registration of a worker in Redis: its lease, and the rooms with members under it."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
@@ -72,8 +73,10 @@ class Registration:
         self._deadline = 0
         # When both got their time to live with a registration.
         self._limited_at = 0
-        # The packed command that registers the lease, made once for each deadline.
+        # The packed command that registers the lease, made once for each deadline; and whether this turn of the event
+        # loop has sent it.
         self._command = b""
+        self._sent = False
         self.written = 0
         """The deadline (ms) that the last heartbeat wrote; 0 for a lease that begins."""
 
@@ -120,11 +123,22 @@ class Registration:
         return sorted(self._rooms) if self.rooms else []
 
     def register_lease(self) -> None:
-        """Register the lease, unless Redis has it. The reply is ignored: if this fails, the script fails as well."""
+        """Register the lease, unless Redis has it. The reply is ignored: if this fails, the script fails as well.
+
+        It is sent once in a turn of the event loop: all scripts of the turn follow it.
+        """
+        if self._sent and self._command and self._place.reachable:
+            return
+        if not self._sent:
+            self._sent = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
         if not self._command or not self._deadline:
             deadline = self._deadline or self._clock.now + self._duration
             self._command = pack("ZADD", self._keys.workers, "NX", deadline + LOST, str(self._lease))
         self._place.send(self._command, ignore)
+
+    def _end_turn(self) -> None:
+        self._sent = False
 
     def register(self, rooms: Sequence[str]) -> None:
         """Register the lease and these rooms; the script that may write entries must follow in the same turn."""

@@ -72,6 +72,23 @@ async def test_a_lease_that_is_missing_is_added_as_lost_with_the_deadline_that_i
     assert world.sent(b"ZADD")[-1] == [b"ZADD", b"relay:workers", b"NX", b"%.2f" % (deadline + LOST), name]
 
 
+async def test_a_turn_of_the_event_loop_registers_the_lease_once(world: World) -> None:
+    async def leases() -> int:
+        await world.leases.touch({}, ["left"])
+        return len([command for command in world.sent(b"ZADD") if command[1] == b"relay:workers"])
+
+    # Connected first: while Redis is away, each registration has its own.
+    assert await leases() == 0
+    for room in "ab":
+        world.registration.register([room])
+    assert await leases() == 1
+    world.registration.register(["c"])
+    # A heartbeat has written another deadline.
+    world.registration.renewed(1700000000000)
+    world.registration.register(["d"])
+    assert await leases() == 3
+
+
 async def test_no_entry_is_written_after_the_end_of_the_lease(world: World) -> None:
     assert world.registration.deadline_of("room") == 0
     world.answer({HEARTBEAT: dead(b"x/1", b"1")})
