@@ -36,14 +36,22 @@ class RoomSubscriptions:
 
         Raises `Unavailable`; the listener is staged all the same, until it is removed.
         """
-        async with self._lock(listener.room):
-            self._rooms.stage(listener)
-            self._watches.begin(listener)
+        lock = self._lock(listener.room)
+        if listener.room in self._subscribed and not lock.locked():
+            # Nobody unsubscribes the room at this moment, and whoever begins to finds the listener.
+            self._stage(listener)
+            return
+        async with lock:
+            self._stage(listener)
             if listener.room not in self._subscribed:
                 await self._bus.subscribe([listener.room])
                 self._subscribed.add(listener.room)
                 # A watcher that joins on another worker from now on is noticed by its join.
                 self._watches.look(listener.room)
+
+    def _stage(self, listener: Listener) -> None:
+        self._rooms.stage(listener)
+        self._watches.begin(listener)
 
     def note_idle(self, room: str) -> None:
         """A listener left, or is no longer held: if the room has no members here, look at it in the next round."""

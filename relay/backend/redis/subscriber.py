@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -55,7 +56,10 @@ class Subscriber:
         self.on_arrivals = on_arrivals
         self._channels: dict[str, None] = {}
         self._confirmed: set[bytes] = set()
-        self._confirming: dict[bytes, asyncio.Future[None]] = {}
+        # The callers that wait, by channel; and by the time at which their wait ends, which never decreases.
+        self._confirming: dict[bytes, list[asyncio.Future[None]]] = {}
+        self._deadlines: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._connection: RedisConnection | None = None
         self._reconnector = Reconnector("subscription", self._connect, on_reconnect)
         self._kept: KeptLoop | None = None
@@ -75,6 +79,8 @@ class Subscriber:
         if self._kept is not None:
             await self._kept.stop()
             self._awake.close()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._connection is not None:
             self._connection.abort()
 
@@ -96,18 +102,11 @@ class Subscriber:
     async def subscribe(self, channels: Iterable[str]) -> None:
         """Return when Redis has confirmed all; raise `Unavailable` if it has not in time."""
         channels = list(channels)
-        self._channels.update(dict.fromkeys(channels))
-        loop = asyncio.get_running_loop()
         # Also for channels that are subscribed: Redis confirms each SUBSCRIBE, whether it changes anything or not.
-        confirmations = [self._confirming.setdefault(channel.encode(), loop.create_future()) for channel in channels]
+        confirmations = [self._expect(channel) for channel in channels]
         self._send_subscribe(channels)
-        try:
-            async with self._awake.limit(self._timeout):
-                for confirmation in confirmations:
-                    # Another caller may wait for the same confirmation, and must not be cancelled with this one.
-                    await asyncio.shield(confirmation)
-        except TimeoutError:
-            raise Unavailable(f"Redis did not confirm a subscription within {self._timeout:g} s") from None
+        for confirmation in confirmations:
+            await confirmation
 
     def unsubscribe(self, channels: Iterable[str]) -> None:
         """End the subscriptions to these channels."""
@@ -120,6 +119,27 @@ class Subscriber:
             self._confirming.pop(channel.encode(), None)
         if self._connection is not None and channels:
             self._send_unsubscribe(self._connection, channels)
+
+    def _expect(self, channel: str) -> asyncio.Future[None]:
+        """Return a future for the confirmation of a channel; it is the caller's own, who may be cancelled."""
+        self._channels[channel] = None
+        confirmation: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._confirming.setdefault(channel.encode(), []).append(confirmation)
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][1].done():
+            deadlines.popleft()
+        deadlines.append((self._awake.now + self._timeout, confirmation))
+        if self._timer is None:
+            self._timer = self._awake.call_at(deadlines[0][0], self._check_deadlines)
+        return confirmation
+
+    def _check_deadlines(self) -> None:
+        """Give up the confirmations that should have come by now."""
+        deadlines = self._deadlines
+        while deadlines and (deadlines[0][1].done() or deadlines[0][0] <= self._awake.now):
+            text = f"Redis did not confirm a subscription within {self._timeout:g} s"
+            _fail(deadlines.popleft()[1], Unavailable(text))
+        self._timer = self._awake.call_at(deadlines[0][0], self._check_deadlines) if deadlines else None
 
     def rebuild(self, cause: RedisUnreachable) -> None:
         """Give the connection up for this cause, such as that it may be dead without a sign, and open another one."""
@@ -184,16 +204,21 @@ class Subscriber:
         if channel in self._confirmed:
             arrivals.append((channel, None))
         self._confirmed.add(channel)
-        confirmation = self._confirming.pop(channel, None)
-        if confirmation is not None and not confirmation.done():
-            confirmation.set_result(None)
+        for confirmation in self._confirming.pop(channel, ()):
+            if not confirmation.done():
+                confirmation.set_result(None)
 
     def _refuse(self, cause: RedisUnreachable) -> None:
         """Connect again: after such a reply the worker does not know which channels are subscribed."""
         confirming, self._confirming = self._confirming, {}
-        for confirmation in confirming.values():
-            if not confirmation.done():
-                confirmation.set_exception(Unavailable().because(cause.report))
-                # A caller that waits for several confirmations sees only the first error.
-                confirmation.exception()
+        for waiting in confirming.values():
+            for confirmation in waiting:
+                _fail(confirmation, Unavailable().because(cause.report))
         self.rebuild(cause)
+
+
+def _fail(confirmation: asyncio.Future[None], error: Unavailable) -> None:
+    if not confirmation.done():
+        confirmation.set_exception(error)
+        # A caller that waits for several confirmations sees only the first error.
+        confirmation.exception()

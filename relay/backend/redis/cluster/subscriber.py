@@ -37,7 +37,9 @@ class ShardSubscriber(Subscriber):
         for channel in channels:
             name = channel.encode()
             self._channels.pop(channel, None)
-            given[channel] = Subscription(name in self._confirmed, self._confirming.pop(name, None))
+            # The lines have one confirmation of each channel, for all who wait for it.
+            waiting = self._confirming.pop(name, None)
+            given[channel] = Subscription(name in self._confirmed, waiting[0] if waiting else None)
             self._confirmed.discard(name)
         # Also if the node has lost the slots: then it answers with errors, which change nothing.
         if self._connection is not None:
@@ -52,7 +54,7 @@ class ShardSubscriber(Subscriber):
             if one.was_confirmed:
                 self._confirmed.add(name)
             if one.waiting is not None and not one.waiting.done():
-                self._confirming[name] = one.waiting
+                self._confirming[name] = [one.waiting]
         self._send_subscribe(list(given))
 
     def _send_subscribe(self, channels: Sequence[str]) -> None:

@@ -47,6 +47,24 @@ async def test_a_subscription_counts_only_when_it_is_confirmed(server: ScriptedR
         await ear.subscriber.subscribe(["b"])
 
 
+async def test_each_caller_waits_for_itself(server: ScriptedRedis) -> None:
+    server.answer = lambda command: None
+    ear = Ear(server, timeout=0.5)
+    async with ear.subscriber:
+        callers = [asyncio.create_task(ear.subscriber.subscribe(["a", "b"])) for _ in range(3)]
+        await asyncio.sleep(0)
+        callers[0].cancel()
+        await asyncio.wait(callers)
+        assert callers[0].cancelled()
+        for caller in callers[1:]:
+            assert isinstance(caller.exception(), Unavailable)
+        server.answer = confirm
+        callers = [asyncio.create_task(ear.subscriber.subscribe(["a", "b"])) for _ in range(3)]
+        await asyncio.sleep(0)
+        callers[0].cancel()
+        await asyncio.gather(*callers[1:])
+
+
 async def test_a_confirmation_that_a_worker_reads_late_counts(server: ScriptedRedis) -> None:
     server.answer = confirm
     ear = Ear(server, timeout=0.3)
