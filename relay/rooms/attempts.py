@@ -119,7 +119,8 @@ class Attempts:
         """
         insists_after = _INSISTS_AFTER
         for looks, delay in enumerate(_DELAYS):
-            if connection.lost:
+            # Asking the system takes long. A new client that is gone already is no harm: it leaves with its connection.
+            if (looks or attempt.offered or attempt.password) and connection.lost:
                 raise ClientGone()
             insists = not held_only and (looks >= insists_after or self._waiting >= _MOST_WAITING)
             try:

@@ -14,6 +14,9 @@ from relay.tasks import KeptLoop
 
 log = logging.getLogger("relay.rooms.health")
 
+_MOMENT = 0.05
+"""Seconds for which the finding that a worker works stands, where handshakes ask."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -72,6 +75,7 @@ class HealthMonitor:
         self._loops: list[KeptLoop] = []
         self._refusals: dict[str, str] = {}
         self._deaf_since: float | None = None
+        self._worked_at = float("-inf")
 
     @property
     def refusal(self) -> str:
@@ -89,9 +93,18 @@ class HealthMonitor:
 
         Its loops run, Redis accepts its commands, its own probes come back, and it has the fleet key.
         """
-        if self._refusals or not self._loops_run:
-            return False
-        return not self._uses_redis or (self._fleet_key.agreed and self._bus.health().ready)
+        works = not self._refusals and self._loops_run
+        if works and self._uses_redis:
+            works = self._fleet_key.agreed and self._bus.health().ready
+        self._worked_at = self._clock() if works else float("-inf")
+        return works
+
+    @property
+    def worked_just_now(self) -> bool:
+        """Whether the worker can serve clients, as of a moment ago: each of thousands of handshakes asks."""
+        if self._clock() - self._worked_at > _MOMENT:
+            return self.works
+        return True
 
     def supervise(self, *loops: KeptLoop) -> None:
         """Count the worker as broken while one of these loops is dead."""

@@ -167,7 +167,8 @@ class Hub:
             self._advance(room)
 
     def _note_arrival(self, room: LocalRoom, peer: str) -> None:
-        if not room.watched:
+        # A watcher that joined here has marked the room already.
+        if not room.watched and not room.of_peer(peer):
             self._on_joined(room.name)
         if room.arrivals is not None:
             for callback in [*room.arrivals.get(peer, ())]:

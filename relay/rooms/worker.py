@@ -212,7 +212,7 @@ class Worker:
 
         It stays true longer than `ready`: the load balancer takes some time to notice that the worker drains.
         """
-        return not self._closing and self._parts.health.works
+        return not self._closing and self._parts.health.worked_just_now
 
     def health(self) -> Health:
         """The worker's state; costs nothing."""

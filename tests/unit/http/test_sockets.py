@@ -20,8 +20,9 @@ class Endpoint:
         await send({"type": self.name, "params": scope.get("path_params", {})})
 
 
-async def served(path: str, kind: str = "websocket") -> list[Any]:
+async def served(path: str, kind: str = "websocket", root: str = "") -> list[Any]:
     routes = [
+        WebSocketRoute("/{any}/x", Endpoint("any")),
         Route("/both", Endpoint("http")),
         WebSocketRoute("/both", Endpoint("first")),
         WebSocketRoute("/both", Endpoint("second")),
@@ -36,7 +37,7 @@ async def served(path: str, kind: str = "websocket") -> list[Any]:
     async def send(message: Any) -> None:
         sent.append((message["type"], message["params"]))
 
-    scope = {"type": kind, "path": path, "raw_path": path.encode(), "root_path": "", "headers": []}
+    scope = {"type": kind, "path": root + path, "raw_path": (root + path).encode(), "root_path": root, "headers": []}
     await SocketRoutes(Endpoint("rest"), routes)(scope, receive, send)
     return sent
 
@@ -44,6 +45,17 @@ async def served(path: str, kind: str = "websocket") -> list[Any]:
 async def test_a_websocket_gets_the_first_route_of_its_path() -> None:
     assert await served("/both") == [("first", {})]
     assert await served("/rooms/a%2Fb") == [("room", {"room": "a/b"})]
+
+
+async def test_routes_that_begin_with_a_parameter_keep_their_place() -> None:
+    assert await served("/both/x") == [("any", {"any": "both"})]
+    assert await served("/else/x") == [("any", {"any": "else"})]
+    assert await served("/rooms/x") == [("any", {"any": "rooms"})]
+
+
+async def test_a_root_path_is_no_part_of_a_route() -> None:
+    assert await served("/both", root="/rooms") == [("first", {})]
+    assert await served("/rooms/a", root="/both") == [("room", {"room": "a"})]
 
 
 async def test_all_others_are_passed_on() -> None:

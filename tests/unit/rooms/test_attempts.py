@@ -164,6 +164,23 @@ async def test_a_client_that_has_gone_before_its_join_is_sent_changes_nothing(wo
     assert world.presence.calls == ["roster"]
 
 
+async def test_the_system_is_asked_once_about_the_connection_of_a_new_client(world: World) -> None:
+    class Asked(FakeConnection):
+        @property
+        def lost(self) -> bool:
+            asked.append(self)
+            return False
+
+        @lost.setter
+        def lost(self, value: bool) -> None: ...
+
+    asked: list[FakeConnection] = []
+    member = world.member("a")
+    member.connection = Asked()
+    await world.membership.join(member, Claim(""), since=None)
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize(("offered", "left"), [("own", [("a", True)]), ("", [])])
 async def test_a_client_that_has_gone_during_its_join_is_held_if_it_can_come_back(
     world: World, offered: str, left: list

@@ -93,6 +93,19 @@ async def test_a_worker_works_only_with_the_fleet_key(world: World) -> None:
     assert monitor.checks(draining=False)["fleet_key"] == Check(True, "is shared through Redis")
 
 
+async def test_handshakes_ask_for_the_state_of_a_moment_ago_and_never_for_an_earlier_failure(world: World) -> None:
+    assert world.monitor.worked_just_now
+    world.bus_state = DEAF
+    assert world.monitor.worked_just_now
+    world.now += 0.1
+    assert not world.monitor.worked_just_now
+    world.bus_state = READY
+    assert world.monitor.worked_just_now
+    world.bus_state = DEAF
+    assert not world.monitor.works
+    assert not world.monitor.worked_just_now
+
+
 async def test_a_worker_without_redis_has_nothing_to_hear() -> None:
     world = World(uses_redis=False)
     world.bus_state = AWAY

@@ -7,7 +7,7 @@ from relay.metrics import Metrics
 from relay.rooms.member import Member
 from relay.rooms.registry import LocalRooms
 from relay.rooms.watches import Watches
-from tests.unit.rooms.world import FakeConnection
+from tests.unit.rooms.world import FakeConnection, World
 
 
 class Record:
@@ -59,3 +59,13 @@ def test_a_room_that_is_gone_meanwhile_is_not_marked() -> None:
     watches.look("r")
     assert rooms.get("r") is None
     assert len(record.asked) == 1
+
+
+async def test_a_member_that_joins_here_is_no_reason_to_look(world: World) -> None:
+    looked: list[str] = []
+    world.hub._on_joined = looked.append
+    await world.join("a")
+    await world.join("b")
+    await world.settle()
+    assert [member.peer for member in world.rooms.members()] == ["a", "b"]
+    assert looked == []
