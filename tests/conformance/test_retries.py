@@ -108,6 +108,29 @@ class Cutter:
         self._light()
 
 
+class Holder(Cutter):
+    """Holds the first acknowledgement until the client has sent once more: the two cross. It cuts nothing."""
+
+    def __init__(self, target: int) -> None:
+        super().__init__([target], ["never"])
+        self._sent = asyncio.Event()
+        self.held = 0
+
+    async def _up(self, near: asyncio.StreamReader, far: asyncio.StreamWriter) -> None:
+        while data := await near.read(65536):
+            far.write(data)
+            await far.drain()
+            self._sent.set()
+
+    async def _down(self, far: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
+        while data := await far.read(65536):
+            if _ACK in data and not self.held:
+                self.held += 1
+                self._sent.clear()
+                await self._sent.wait()
+            near.write(data)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def workers(redis_server: RedisServer) -> AsyncIterator[tuple[Relay, Relay]]:
     relays = [Relay(redis_url=redis_server.url, redis_prefix="relay:retries", reconnect_grace=30) for _ in range(2)]
@@ -227,3 +250,28 @@ async def test_events_that_are_emitted_again_while_redis_stands_still_are_heard_
         ann.do("disconnect")
         await listener.close()
         await echo.close()
+
+
+@pytest.mark.parametrize("options", [WEBSOCKET, POLLING], ids=["websocket", "polling"])
+async def test_an_event_that_crosses_with_its_late_acknowledgement_is_heard_once(
+    node: Node, options: dict[str, Any]
+) -> None:
+    redis = RedisServer().start()
+    with closing(redis), closing(Relay(redis_url=redis.url, worker_lease=30.0)) as relay:
+        await relay.ready()
+        listener = await Client.open(f"{relay.ws}/rooms/cross")
+        async with Holder(relay.port) as holder:
+            patience = {"retries": 1000, "ackTimeout": 600}
+            ann = await node.open("4", f"http://127.0.0.1:{holder.port}/rooms/cross", **options, **patience)
+            redis.signal(signal.SIGSTOP)
+            ann_emits(node, ann.name, "n", 0)
+            # Long enough for a late acknowledgement, and shorter than the client waits for it.
+            await asyncio.sleep(0.3)
+            redis.signal(signal.SIGCONT)
+            while (await node.next(ann.name))["what"] != "ack":
+                pass
+            assert holder.held == 1
+            ann_emits(node, ann.name, "n", 1)
+            assert await hear(listener, 2) == [[0], [1]]
+            ann.do("disconnect")
+        await listener.close()

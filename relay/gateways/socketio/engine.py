@@ -20,7 +20,7 @@ from relay.gateways.base.polling_rules import PollAnswer, PollingRules
 from relay.gateways.base.replies import PostReplies
 from relay.gateways.base.websocket import AdmittedOpening
 from relay.gateways.socketio.first_poll import FirstPoll
-from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, BadPacket, EnginePacket
+from relay.gateways.socketio.packets import CLOSE, MESSAGE, PING, PONG, BadPacket, EnginePacket
 from relay.gateways.socketio.payload_writer import PayloadWriter
 from relay.gateways.socketio.text_connection import TextConnection
 from relay.gateways.socketio.upgrade_point import UpgradePoint
@@ -157,6 +157,7 @@ class EngineSession:
     __slots__ = (
         "_brake",
         "_clock",
+        "_echoes",
         "_ended",
         "_first_poll",
         "_framing",
@@ -201,6 +202,8 @@ class EngineSession:
         self._brake: Brake | None = None
         self._first_poll: FirstPoll | None = None
         self._upgraded_at: UpgradePoint | None = None
+        # Called at the next pong; None while none is awaited.
+        self._echoes: list[Callable[[], None]] | None = None
         self.id = sid or sessions.new_id()
         self.announced = False
         self.ticket = ticket
@@ -381,7 +384,7 @@ class EngineSession:
             self.polling.release_poll()
             self.polling.end()
         # Without its reference to the handler, the session is in no cycle; see the top of this module.
-        handler, self._handler = self._handler, None
+        handler, self._handler, self._echoes = self._handler, None, None
         if handler is not None:
             handler.disconnected(goodbye=not closed_by_relay and code in _LEAVING)
 
@@ -413,6 +416,15 @@ class EngineSession:
             # 0 marks a ping without an answer; any packet sets the time again, and `check` looks for the mark.
             self._last_heard = 0.0
             self.connection.write(self._framing.control.ping)
+
+    def echo(self, answered: Callable[[], None]) -> Frame | None:
+        """Return a ping to be written at once, and call back at the next pong, which may be that of an earlier ping.
+
+        Returns None, and does not call back, if the client is the one that pings.
+        """
+        if self._framing.control.ping is not None:
+            self._echoes = [*(self._echoes or ()), answered]
+        return self._framing.control.ping
 
     def check(self) -> None:
         """Close the session if the client has sent nothing since the ping, unless the relay has paused reading."""
@@ -490,6 +502,10 @@ class EngineSession:
             if self._framing.control.ping is not None:
                 raise BadPacket("a ping, which only the server sends in this revision")
             self.connection.write(Frame(b"3" + packet.data))
+        elif packet.kind == PONG:
+            echoes, self._echoes = self._echoes, None
+            for answered in echoes or ():
+                answered()
         elif packet.kind == CLOSE:
             if self.polling is not None:
                 self.disconnected(1005, None)

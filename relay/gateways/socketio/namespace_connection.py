@@ -1,5 +1,6 @@
 """The connection of one namespace's session, which shares the client's connection with its other namespaces."""
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from relay.gateways.socketio.encoders import PacketEncoder, PacketSequence
@@ -44,6 +45,10 @@ class SharedConnection(Protocol):
 
     def transfer(self) -> Transfer | None:
         """Return how much was written and received, before and after an upgrade; None if it is not known."""
+        ...
+
+    def echo(self, answered: Callable[[], None]) -> Frame | None:
+        """Return a ping to be written at once, and call back at the pong; None if the client is the one that pings."""
         ...
 
 

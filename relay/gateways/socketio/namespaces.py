@@ -183,14 +183,15 @@ class Namespaces:
             return None
         if connection.resends is None and (newest := session.newest_id()) is not None:
             # No event waits, so that all that came before is acknowledged.
-            connection.resends = Resends(newest, self._shared.worker.clock)
+            connection.resends = Resends(newest, self._shared.worker.clock, self._shared.echo)
         return connection.resends
 
     def recover(self, name: str, acknowledged: MessageId) -> None:
         """Note up to which id a client that recovers has acknowledgements of its messages."""
         session = self._entered.get(name)
         if session is not None and isinstance(session.connection, NamespaceConnection):
-            session.connection.resends = Resends(acknowledged, self._shared.worker.clock, recovering=True)
+            shared = self._shared
+            session.connection.resends = Resends(acknowledged, shared.worker.clock, shared.echo, recovering=True)
 
     def opens_with(self, size: int) -> bool:
         """Whether a CONNECT packet of so many bytes is the client's first one, and small.

@@ -368,6 +368,27 @@ async def test_two_equal_events_in_a_row_are_both_heard() -> None:
         assert [await ben.next() for _ in range(2)] == ['42["n",1]'] * 2
 
 
+async def test_an_event_that_crosses_with_its_late_acknowledgement_is_heard_once() -> None:
+    now = [1000.0]
+    async with clients(clock=lambda: now[0]) as some:
+        ann, ben = await some.enter(), await some.enter()
+        ann.say('421["n",1]')
+        now[0] += 0.4
+        assert await ann.next() == "2"
+        acknowledged = (await ann.next()).removeprefix("431")
+        # Emitted before the client has read the ping and the acknowledgement.
+        ann.say('422["n",1]')
+        assert await ann.next() == "2"
+        assert await ann.next() == f"432{acknowledged}"
+        # From here on, it has read both.
+        ann.say("3", '423["n",1]')
+        assert (await ann.next()).removeprefix("433") != acknowledged
+        ben.say('42["last"]')
+        assert await ann.next() == '42["last"]'
+        heard = [packet for packet in ben.connection.written if b'"n"' in packet]
+        assert len(heard) == 2
+
+
 @pytest.mark.parametrize("version", [4, 3])
 async def test_a_client_may_give_a_key(version: Version) -> None:
     async with clients() as some:

@@ -1,6 +1,7 @@
 """Which events count as emitted again, and the client's offset meanwhile."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from relay.gateways.socketio.encoders import EventWriter, ModernEncoder, OutgoingEvent, PacketSequence
 from relay.gateways.socketio.offsets import Offset, OffsetForm
 from relay.gateways.socketio.resends import MOST_PENDING, RESEND_AFTER, Resends
+from relay.model.codec import Frame
 from relay.model.envelope import MessageId
 
 WRITER = EventWriter(ModernEncoder(4, "/"), OffsetForm.EVENT)
@@ -22,8 +24,19 @@ class Emitter:
 
     def __init__(self, acknowledged: int = 10, *, recovering: bool = False) -> None:
         self.now = 0.0
-        self.resends = Resends(at(acknowledged), lambda: self.now, recovering=recovering)
+        self.resends = Resends(at(acknowledged), lambda: self.now, self._echo, recovering=recovering)
         self.offset = ""
+        self._echoes: list[Callable[[], None]] = []
+
+    def _echo(self, answered: Callable[[], None]) -> Frame:
+        self._echoes.append(answered)
+        return Frame(b"2")
+
+    def pong(self) -> None:
+        """Answer the pings; there must be some."""
+        assert self._echoes
+        while self._echoes:
+            self._echoes.pop()()
 
     def emit(self, number: int, content: bytes = b"x") -> tuple[str, int]:
         key = self.resends.emitted(str(number), content)
@@ -33,7 +46,10 @@ class Emitter:
         self._take(WRITER.event(OutgoingEvent(b'"e"', [b"1"]), Offset(at(seq), room)))
 
     def acknowledge(self, number: int, seq: int) -> bool:
-        return "43" in self._take(WRITER.ack(str(number), [1], Offset(at(seq))))
+        written = self._take(WRITER.ack(str(number), [1], Offset(at(seq))))
+        # Ahead of the acknowledgement: the client reads it first.
+        assert "2" not in written[1:]
+        return "43" in written
 
     def refuse(self, number: int) -> bool:
         return "43" in self._take(WRITER.ack(str(number), [{"error": {}}], None))
@@ -69,7 +85,54 @@ def test_an_event_that_waits_for_long_is_the_same_one_again(emitter: Emitter) ->
     assert not emitter.acknowledge(1, 12)
     assert emitter.acknowledge(2, 12)
     assert emitter.offset == "5-12"
+    emitter.pong()
     assert emitter.emit(3) == (first[0], 12)
+
+
+def test_the_next_copy_may_follow_a_late_one_soon(emitter: Emitter) -> None:
+    first = emitter.emit(1)
+    # The second one was on its way for longer than the third one.
+    emitter.now = 0.7
+    assert emitter.emit(2) == first
+    emitter.now = 0.8
+    assert emitter.emit(3) == first
+
+
+def test_an_event_that_crosses_with_its_late_acknowledgement_is_the_same_one_again(emitter: Emitter) -> None:
+    first = emitter.emit(1)
+    emitter.now = 0.4
+    assert emitter.acknowledge(1, 12)
+    assert emitter.emit(2) == first
+    assert emitter.acknowledge(2, 12)
+    emitter.pong()
+    # The client has read the acknowledgement, and means another event.
+    assert emitter.emit(3) == (first[0], 12)
+
+
+def test_until_a_late_acknowledgement_is_read_two_equal_events_in_a_row_are_two(emitter: Emitter) -> None:
+    first, _ = emitter.emit(1)
+    emitter.now = RESEND_AFTER / 2
+    assert emitter.acknowledge(1, 12)
+    assert emitter.emit(2)[0] != first
+
+
+def test_an_early_acknowledgement_asks_for_no_pong(emitter: Emitter) -> None:
+    emitter.emit(1)
+    assert emitter.acknowledge(1, 12)
+    assert emitter.resends.settled
+
+
+def test_a_client_that_has_read_a_late_acknowledgement_is_settled(emitter: Emitter) -> None:
+    emitter.emit(1)
+    emitter.now = 0.4
+    emitter.emit(2)
+    # The outcome of the first one was unknown: it is never answered.
+    assert emitter.acknowledge(2, 12)
+    assert not emitter.resends.settled
+    emitter.event(13)
+    assert emitter.offset == "5-13"
+    emitter.pong()
+    assert emitter.resends.settled
 
 
 def test_client_4_6_0_emits_again_under_the_same_number(emitter: Emitter) -> None:
@@ -153,7 +216,7 @@ def test_the_events_that_are_remembered_are_bounded(emitter: Emitter) -> None:
 
 
 def test_an_offset_in_an_argument_says_the_same() -> None:
-    resends = Resends(at(10), lambda: 0)
+    resends = Resends(at(10), lambda: 0, lambda _: None)
     resends.emitted("1", b"x")
     writer = EventWriter(ModernEncoder(4, "/"), OffsetForm.ARGUMENT)
     [frame] = resends.outgoing(writer.event(OutgoingEvent(b'"e"', [b"1"]), Offset(at(11))))
