@@ -42,14 +42,16 @@ class TabPhones(Phones):
         await super().create(client, user, *relays, library=library, room=self._room, **options)
 
     async def _load(self, tab: Tab, library: str) -> None:
-        """Load a library, again if a module of it was lost: a network of the machine may change meanwhile."""
-        for _ in range(_LOADS):
-            await tab.until("window.ready")
+        """Load a library, again if the page or a module was lost: a network of the machine may change meanwhile."""
+        for attempt in range(_LOADS):
             try:
+                if attempt:
+                    await tab.page.reload()
+                await tab.until("window.ready")
                 await tab.run("library => prepare(library)", library)
                 return
             except Error:
-                await tab.page.reload()
+                continue
         pytest.fail(f"{library} could not be loaded: {tab.errors}")
 
     async def do(self, client: str, what: str, **fields: Any) -> None:
