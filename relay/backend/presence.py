@@ -158,7 +158,8 @@ class JoinResult(Struct, frozen=True, kw_only=True):
     exactly one is first. A client that repeats its attempt, since the reply was lost, gets the same answer again.
     `info` is the member's info, as the entry has it now. `previous` is the offered key's fingerprint with the stamp, as
     `PresenceEntry` has it. `created` if the room did not exist before. `rules` are those of the room, None for none.
-    `has_waiting` tells whether messages wait in the room for absent members (`relay.backend.waiting`).
+    `has_waiting` tells whether messages wait in the room for absent members (`relay.backend.waiting`), and `watched`
+    whether the backend knows that another worker's client watches the room (`relay.backend.watches`).
     """
 
     generation: int
@@ -172,6 +173,7 @@ class JoinResult(Struct, frozen=True, kw_only=True):
     created: bool = False
     rules: StoredRules | None = None
     has_waiting: bool = False
+    watched: bool = False
 
 
 class PresenceEntry(Struct, frozen=True):

@@ -88,6 +88,8 @@ class Membership:
         try:
             replay = Replay(result.id) if since is None else await self._missed(member, since, result)
             recovered = None if since is None else not replay.lost
+            if result.watched:
+                self._rooms[member.room].watched = True
             member.version = MembershipVersion(result.generation, result.id.epoch)
             member.began, member.resume, member.previous_resume = result.began, fingerprint, result.previous
             member.info = result.info

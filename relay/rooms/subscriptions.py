@@ -3,7 +3,7 @@
 import asyncio
 
 from relay.backend.bus import Bus
-from relay.rooms.member import Listener
+from relay.rooms.member import Listener, Member
 from relay.rooms.registry import LocalRooms
 from relay.rooms.watches import Watches
 
@@ -46,8 +46,10 @@ class RoomSubscriptions:
             if listener.room not in self._subscribed:
                 await self._bus.subscribe([listener.room])
                 self._subscribed.add(listener.room)
-                # A watcher that joins on another worker from now on is noticed by its join.
-                self._watches.look(listener.room)
+                # A watcher that joins on another worker from now on is noticed by its join. Of those before, a member's
+                # own join tells.
+                if not isinstance(listener, Member):
+                    self._watches.look(listener.room)
 
     def _stage(self, listener: Listener) -> None:
         self._rooms.stage(listener)

@@ -11,7 +11,7 @@ class Watches:
     """Marks the local rooms whose presence a client has asked for, on this worker or on another one.
 
     A worker with a watcher records its room in the backend before the watcher joins. The other workers with members in
-    the room get the join, and look then; a worker that gets its first member there looks as well. A mark stays until
+    the room get the join, and look then; a member's own join tells its worker as well. A mark stays until
     the room has no listeners here. An observer joins no room, so other workers find it with the next join only.
     """
 

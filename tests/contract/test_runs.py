@@ -17,7 +17,8 @@ over_fakeredis = pytest.mark.parametrize("backend", ["fakeredis"], indirect=True
 
 @pytest.fixture(autouse=True)
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.backend.redis.presence._CONFIRMATION", 0.5)
+    for module in ("join_calls", "presence"):
+        monkeypatch.setattr(f"relay.backend.redis.{module}.CONFIRMATION", 0.5)
     monkeypatch.setattr("relay.backend.redis.presence._WAITS", (500,) * 5 + (0,))
 
 

@@ -19,12 +19,13 @@ from relay.backend.presence import (
     too_many_places,
 )
 from relay.backend.redis import infos
+from relay.backend.redis.join_calls import CONFIRMATION, JoinCalls
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.outboxes import RedisOutboxes
 from relay.backend.redis.place import Redis
 from relay.backend.redis.registration import RoomRegistrar
 from relay.backend.redis.replies import ScriptFailed
-from relay.backend.redis.scripts import ANNOUNCE, CHANGE, JOIN, LEAVE, ROSTER, milliseconds
+from relay.backend.redis.scripts import ANNOUNCE, CHANGE, LEAVE, ROSTER, milliseconds
 from relay.backend.redis.tags import TagOf
 from relay.backend.rules import PasswordNeeded, RulesLost, read_rules
 from relay.backend.settings import RoomSettings
@@ -44,11 +45,8 @@ _NOT_WRITTEN, _WRITTEN, _TOO_LATE = 0, 1, 2
 _HELD, _UNCONFIRMED, _BEHIND = 1, 2, 3
 """Results of leave.lua; the first one also if a member was removed."""
 
-_CONFIRMATION, _CONFIRMATION_STEP = 2.0, 0.1
-"""Seconds after Redis came back in which workers confirm rooms, and between two calls of a join that waits for that.
-
-A worker connects again within about a second.
-"""
+_CONFIRMATION_STEP = 0.1
+"""Seconds between two calls of a join that waits until its room is confirmed."""
 
 _AGAIN = ([b"unconfirmed"], [b"unknown"], [b"late"])
 """Results of join.lua that do nothing, and change in a moment.
@@ -57,13 +55,13 @@ _AGAIN = ([b"unconfirmed"], [b"unknown"], [b"late"])
 another one. The next heartbeat mends either.
 """
 
-_WAITS = (milliseconds(_CONFIRMATION),) * round(_CONFIRMATION / _CONFIRMATION_STEP) + (0,)
+_WAITS = (milliseconds(CONFIRMATION),) * round(CONFIRMATION / _CONFIRMATION_STEP) + (0,)
 """For each call of a join, the time since Redis came back in which join.lua leaves an unconfirmed state alone (ms).
 
 Redis's clock may jump, so the number of calls bounds the wait as well.
 """
 
-_RESULTS = 10
+_RESULTS = 11
 """Parts of the result of join.lua for a membership; a refusal has fewer."""
 
 _REFUSALS = {
@@ -74,9 +72,6 @@ _REFUSALS = {
     b"occupied": "room_exists",
 }
 """Results of join.lua for joins that the rules of the room do not allow, and their error codes."""
-
-_OPENS = {None: "", True: "open", False: "enter"}
-"""Whether an attempt opens rooms or enters existing ones, as join.lua takes it."""
 
 _LATE = "the request reached Redis after its time was over, and did nothing; the clock of Redis may have jumped"
 
@@ -106,6 +101,7 @@ class RedisPresence:
         self._registration = registration
         self._tag_of = tag_of
         self._outboxes = outboxes or RedisOutboxes(keys, registration, None, ttl=self._state_ttl)
+        self._joins = JoinCalls(client, keys, lease, settings, registration, tag_of, self._outboxes)
 
     async def join(self, attempt: JoinAttempt) -> JoinResult:
         """Register the room under this worker's lease, and call join.lua."""
@@ -117,81 +113,21 @@ class RedisPresence:
                 # a member where the next run does not have the rules yet.
                 await place.call("EXISTS", self._keys.of_room(attempt.room)[0])
             await self._registration.prepare(attempt.room)
-            lease = str(self._lease)
-            reply = await self._run_join(attempt, lease, wait)
+            call = self._joins.add(attempt, wait)
+            reply = await call.reply
             if reply not in _AGAIN:
                 break
             await asyncio.sleep(_CONFIRMATION_STEP)
             if attempt.is_lost():
                 raise ClientGone()
         # Noted only after the reply: without one, the registration may be lost as well.
-        self._registration.note(lease, [attempt.room])
+        self._registration.note(call.lease, [attempt.room])
         return self._joined(attempt, reply)
-
-    def _run_join(self, attempt: JoinAttempt, lease: str, wait: int) -> asyncio.Future[Any]:
-        room, place = attempt.room, self._client.at_room(attempt.room)
-        self._registration.register([room])
-        keys, hook = self._outboxes.extend(room, self._keys_of_join(room, attempt.subject), attempt.token_subject)
-        joined = self._client.run(
-            JOIN,
-            keys,
-            self._keys.channel(room),
-            attempt.peer,
-            lease,
-            attempt.offered or _NONE,
-            attempt.fresh or _NONE,
-            # A room with a limit of 0 members still accepts clients that resume.
-            0 if attempt.resume_only else self._settings.members,
-            self._state_ttl,
-            self._state_ttl,
-            self._settings.roster if attempt.roster else 0,
-            self._settings.roster_bytes,
-            self._history,
-            *attempt.seen,
-            infos.pack(attempt.info),
-            self._registration.deadline_of(room),
-            attempt.stamp,
-            int(attempt.insists),
-            attempt.derived or attempt.fresh or _NONE,
-            place.era,
-            wait,
-            # As text: a client may send any number.
-            *map(str, attempt.since),
-            self._tag_of(room, attempt.address),
-            self._settings.places,
-            self._bar(attempt.barred),
-            attempt.known,
-            attempt.password,
-            attempt.subject,
-            attempt.opening,
-            int(self._settings.owners),
-            self._keys.guards(room),
-            int(bool(wait) and place.run_age < _CONFIRMATION),
-            hook,
-            _OPENS[attempt.opens],
-            attempt.attributes,
-            attempt.renamed.peer,
-            attempt.renamed.generation,
-        )
-        self._outboxes.watch(room, joined, lambda reply: reply[0] == b"joined")
-        return joined
 
     def _keys_of_entry(self, room: str, subject: str) -> tuple[str, ...]:
         """Return the keys of announce.lua."""
         keys = self._keys
         return (*keys.of_room(room), keys.places(room), *((keys.subjects(room),) if subject else ()))
-
-    def _keys_of_join(self, room: str, subject: str) -> tuple[str, ...]:
-        """Return the keys of join.lua."""
-        keys = self._keys
-        subjects = (keys.subjects(room),) if subject else ()
-        return (*keys.of_room(room), keys.places(room), keys.waiting(room), *subjects)
-
-    def _bar(self, barred: str) -> str:
-        """Return the barred joins, as join.lua takes them."""
-        if self._client.headroom.level is Level.FULL:
-            return "member"
-        return "closed" if barred == "no_such_room" else "room" if barred else ""
 
     async def announce(self, entries: Sequence[PresenceEntry]) -> Sequence[PresenceEntry]:
         """Register all rooms, and call announce.lua for each entry.
@@ -275,7 +211,7 @@ class RedisPresence:
             *entry.seen,
             entry.stamp,
             self._client.at_room(room).era,
-            milliseconds(_CONFIRMATION),
+            milliseconds(CONFIRMATION),
             int(entry.connected),
             self._idle_ttl,
             self._last_history,
@@ -314,7 +250,7 @@ class RedisPresence:
         """Read the result of join.lua."""
         if len(reply) < _RESULTS:
             raise self._refusal(attempt, reply)
-        status, generation, message_id, listed, began, first, info, created, rules, waits = reply
+        status, generation, message_id, listed, began, first, info, created, rules, waits, watched = reply
         current = read_id(message_id)
         return JoinResult(
             generation=int(generation),
@@ -329,6 +265,7 @@ class RedisPresence:
             created=bool(created),
             rules=read_rules(rules.decode()) if rules else None,
             has_waiting=bool(waits),
+            watched=bool(watched),
         )
 
     def _refusal(self, attempt: JoinAttempt, reply: Sequence[Any]) -> RelayError:  # noqa: C901 - one line for each

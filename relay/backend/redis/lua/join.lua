@@ -2,8 +2,8 @@
 -- Cost: O(members that the roster names), of which there are at most 100 by default, and at most a quarter of send-buffer of their
 -- names and infos; else O(1).
 --
--- KEYS: see shared.lua; 7 places, see places.lua; 8 waiting, see wait.lua; 9 subjects, if the client has one: a hash,
--- peer id -> fingerprint of the subject of its token; the outbox, if there is a webhook (see outbox.lua).
+-- KEYS: see shared.lua; 7 places, see places.lua; 8 waiting, see wait.lua; 9 the mark of a watched room; 10 subjects, if the
+-- client has one: a hash, peer id -> fingerprint of the subject of its token; the outbox, if there is a webhook (see outbox.lua).
 -- ARGV: 1 Redis channel, 2 peer id, 3 lease, 4 offered fingerprint and 5 that of the next key for a new membership ("-" for
 -- none), 6 most members of the room, 7 presence TTL, 8 state TTL (ms), 9 most members that the roster names (0: no roster),
 -- 10 most bytes of the roster, 11 history, 12 and 13 newest id the worker has seen, 14 info ("": a membership that exists
@@ -22,7 +22,7 @@
 -- place in the room, no password, and comes in where it is locked.
 -- Returns {'joined' or 'resumed', generation, id, roster or '', id with which the membership began, 1 if this client is the
 -- first, else 0, info, 1 if the room did not exist, else 0, rules or '', 1 if messages wait in the room for absent members,
--- else 0}, {'taken', 1 if the member is held, else 0}, {'full'}, {'crowded'}
+-- else 0, 1 if the room is watched, else 0}, {'taken', 1 if the member is held, else 0}, {'full'}, {'crowded'}
 -- if the address has no further place, {'barred'}, {'late'}, {'unconfirmed'} if the state was left alone, {'superseded'} if a
 -- newer attempt has the entry, or {'contested', 1 if this one is newer, else 0}: the entry is that of another attempt of the
 -- same client, whose connection is open as far as is known. If the rules do not allow the join: {'locked'}, {'banned'},
@@ -150,8 +150,8 @@ write_entry(peer, { generation = generation, lease = ARGV[3], held = 0, current 
   attempt = tagged(offered ~= '-' and ARGV[16] ~= '' and ARGV[16] .. (first and '!' or '') or '', ARGV[23]) })
 take_place(ARGV[23], peer, before, ARGV[7])
 if ARGV[28] ~= '' then
-  call('HSET', KEYS[9], peer, ARGV[28])
-  call('PEXPIRE', KEYS[9], ARGV[7])
+  call('HSET', KEYS[10], peer, ARGV[28])
+  call('PEXPIRE', KEYS[10], ARGV[7])
 end
 call('PEXPIRE', KEYS[2], ARGV[7])
 save(state, ARGV[8])
@@ -163,4 +163,4 @@ if told then call('PUBLISH', ARGV[1], told) end
 local list = tonumber(ARGV[9]) > 0 and roster(tonumber(ARGV[9]), tonumber(ARGV[10])) or ''
 
 return { before and 'resumed' or 'joined', integer(generation), id, list, began, first and 1 or 0, info,
-  state.created and 1 or 0, rules and about_rules().text(rules) or '', call('EXISTS', KEYS[8]) }
+  state.created and 1 or 0, rules and about_rules().text(rules) or '', call('EXISTS', KEYS[8]), call('EXISTS', KEYS[9]) }

@@ -99,6 +99,7 @@ class World:
     """Presence and leases of one worker over a `ScriptedRedis`."""
 
     def __init__(self, client: RedisClient, server: ScriptedRedis) -> None:
+        self.client = client
         self.server = server
         self.lease = LeaseName("w")
         keys = Keys("relay")

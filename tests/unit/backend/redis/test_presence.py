@@ -12,7 +12,10 @@ from tests.unit.backend.redis.conftest import World, array, dead
 
 ATTEMPT = JoinAttempt(room="room", peer="peer", offered="", fresh="f")
 
-JOINED = b"*10\r\n$6\r\njoined\r\n$1\r\n7\r\n$3\r\n1-1\r\n$0\r\n\r\n$3\r\n1-1\r\n:1\r\n$0\r\n\r\n:1\r\n$0\r\n\r\n:0\r\n"
+JOINED = (
+    b"*11\r\n$6\r\njoined\r\n$1\r\n7\r\n$3\r\n1-1\r\n$0\r\n\r\n$3\r\n1-1\r\n"
+    b":1\r\n$0\r\n\r\n:1\r\n$0\r\n\r\n:0\r\n:0\r\n"
+)
 
 REDIS_TIME = 1_700_000_000_000
 

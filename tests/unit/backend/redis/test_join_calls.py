@@ -1,0 +1,59 @@
+"""Calls of join.lua that come in one turn of the event loop."""
+
+import asyncio
+
+from msgspec import structs
+
+from relay.backend.redis.scripts import JOIN
+from tests.unit.backend.redis.conftest import World
+from tests.unit.backend.redis.test_presence import ATTEMPT, JOINED
+
+
+async def connected(world: World) -> None:
+    world.answer({JOIN: lambda command: JOINED})
+    await world.leases.touch({}, ["left"])
+    world.server.reads.clear()
+
+
+def names(world: World) -> list[bytes]:
+    return [command[0] for command in world.server.commands]
+
+
+async def test_the_joins_of_a_turn_have_one_registration_and_leave_in_one_write(world: World) -> None:
+    await connected(world)
+    attempts = [structs.replace(ATTEMPT, room=room) for room in ("a", "b", "a")]
+    results = await asyncio.gather(*map(world.presence.join, attempts))
+    assert [result.generation for result in results] == [7, 7, 7]
+    assert len(world.server.reads) == 1
+    lease, index, rooms, *expiries, first, second, third = world.server.commands
+    assert (lease[1], index[3::2], rooms[2:]) == (b"relay:workers", [b"a", b"b", b"a"], [b"a", b"b", b"a"])
+    assert [command[0] for command in expiries] == [b"PEXPIRE", b"PEXPIRE"]
+    assert [command[3] for command in (first, second, third)] == [
+        b"relay:{%b}:meta" % room for room in (b"a", b"b", b"a")
+    ]
+
+
+async def test_a_join_that_is_cancelled_in_its_turn_is_not_made(world: World) -> None:
+    await connected(world)
+    one, other = (asyncio.create_task(world.presence.join(ATTEMPT)) for _ in range(2))
+    await asyncio.sleep(0)
+    one.cancel()
+    assert (await other).generation == 7
+    assert one.cancelled()
+    assert names(world).count(b"EVALSHA") == 1
+
+
+async def test_a_join_is_made_over_the_next_connection_if_that_of_its_turn_is_lost(world: World) -> None:
+    await connected(world)
+    joining = asyncio.create_task(world.presence.join(ATTEMPT))
+    await asyncio.sleep(0)
+    world.client.follow(("another", 1))
+    assert (await joining).generation == 7
+    assert names(world).count(b"EVALSHA") == 1
+
+
+async def test_a_watched_room_shows_with_the_join(world: World) -> None:
+    world.answer({JOIN: lambda command: JOINED})
+    assert not (await world.presence.join(ATTEMPT)).watched
+    world.answer({JOIN: lambda command: JOINED.removesuffix(b":0\r\n") + b":1\r\n"})
+    assert (await world.presence.join(ATTEMPT)).watched
