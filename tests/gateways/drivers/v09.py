@@ -29,13 +29,16 @@ class V09Driver:
             await self._wire.close()
         self._relay = relay
         query = f"?room={quote(room)}" + (f"&token={self.token}" if self.token else "")
-        self._sid = (await relay.get(f"/socket.io/1/{query}")).text.partition(":")[0]
+        handshake = await relay.get(f"/socket.io/1/{query}")
+        # A client is refused later, by a packet: this one found no worker that is ready.
+        assert handshake.status_code == 200, handshake.text
+        self._sid = handshake.text.partition(":")[0]
         path = f"/socket.io/1/{'xhr-polling' if self._polling else 'websocket'}/{self._sid}{query}"
         self._wire = PollWire(relay, path, split=split_payload) if self._polling else await SocketWire.open(relay, path)
         try:
             connected = await self._packet()
-        except Ended:
-            raise NotAdmitted("") from None
+        except Ended as ended:
+            raise NotAdmitted("") from ended
         assert connected == "1::", connected
         return Opened("", resumed=False)
 
@@ -83,7 +86,7 @@ class V09Driver:
             if packet == "2::":
                 await self._wire.send("2::")
             elif packet[:2] in ("0:", "7:"):
-                raise Ended
+                raise Ended(packet)
             elif packet != "8::":
                 return packet
 

@@ -16,7 +16,7 @@ TIMEOUT = 10
 
 
 class Ended(Exception):
-    """The connection or the session has ended."""
+    """The connection or the session has ended; the text, or the cause, says how."""
 
 
 class TextWire(Protocol):
@@ -57,8 +57,8 @@ class SocketWire:
         try:
             async with asyncio.timeout(self._patience):
                 return str(await self._socket.recv())
-        except ConnectionClosed:
-            raise Ended from None
+        except ConnectionClosed as closed:
+            raise Ended from closed
 
     async def close(self) -> None:
         await self._socket.close()
@@ -93,10 +93,13 @@ class PollWire:
         while not self._packets:
             try:
                 response = await self._http.get(self.path)
-            except httpx.TransportError:
-                raise Ended from None
+            except httpx.TimeoutException:
+                # No end: a busy worker, or a poll without an answer.
+                raise
+            except httpx.TransportError as error:
+                raise Ended from error
             if response.status_code != 200:
-                raise Ended
+                raise Ended(f"{response.status_code}: {response.text}")
             self._packets.extend(self._split(response.text))
         return self._packets.popleft()
 
