@@ -51,8 +51,8 @@ class RedisAccessSettings(WebhookSettings, frozen=True, kw_only=True):
     durability: Annotated[
         str,
         setting(
-            "Where a message must be before its sender gets the acknowledgement: redis, or replicas=N for N of Redis's "
-            "replicas as well, for which publish-timeout counts once more",
+            "Where a message must be before its sender gets the acknowledgement: redis, or replicas=N for all replicas "
+            "of Redis that are in sync as well, at least N, for which publish-timeout counts once more",
             pattern=r"^(redis|replicas=[1-9])$",
             allowed="redis, or replicas=1 to replicas=9",
             consequence="error outcome_unknown",

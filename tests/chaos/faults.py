@@ -70,6 +70,7 @@ from tests.chaos.redis_faults import (
 )
 from tests.chaos.rule_faults import flush_locked_rooms, unlock_by_older_data
 from tests.chaos.sentinel_faults import (
+    ONE_OF_TWO,
     PAUSES,
     SAFE,
     SAFEST,
@@ -78,6 +79,7 @@ from tests.chaos.sentinel_faults import (
     fail_over_and_drain,
     kill_master,
     lose_sentinels,
+    pause_fenced_master,
     pause_master,
     restart_all,
 )
@@ -425,6 +427,17 @@ FAULTS = (
             ("rolling restart of all servers", restart_all, SAFE),
             ("failover while a worker drains", fail_over_and_drain, SAFE),
         )
+    ),
+    *(
+        Fault(
+            f"Sentinel, one replica of two: {name}",
+            strike,
+            settings=ONE_OF_TWO,
+            pauses=PAUSES,
+            replicas=2,
+            durable=True,
+        )
+        for name, strike in (("master killed", kill_master), ("master paused past the failover", pause_fenced_master))
     ),
     *(
         Fault(f"Sentinel without durability: {name}", strike, forgets=True, settings=UNSAFE, pauses=PAUSES, replicas=2)

@@ -17,6 +17,9 @@ On a busy machine, the sentinels may take the replica that has most for lost, an
 SAFEST = {**SAFE, "publish_timeout": 5.0}
 """Workers do not notice a master that is paused until it is over."""
 
+ONE_OF_TWO = {"durability": "replicas=1", "reconnect_grace": 15.0}
+"""As in deploy/sentinel, where a master also counts as lost after no less than `publish_timeout`."""
+
 UNSAFE = {"reconnect_grace": 15.0, "publish_timeout": 5.0}
 
 PAUSES = 4
@@ -75,9 +78,18 @@ def _written(server: RedisServer) -> int:
 
 async def pause_master(arena: Arena) -> None:
     """A master that is stopped until another one has its part, and then executes the commands that workers had sent."""
+    old = _sentinels(arena).master
+    before = await asyncio.to_thread(_written, old)
+    await pause_fenced_master(arena)
+    # The workers' commands waited in its sockets. It executes them first, and hears of the other master later.
+    if await asyncio.to_thread(_written, old) <= before:
+        arena.unproven.append("the master of the past took no writes")
+
+
+async def pause_fenced_master(arena: Arena) -> None:
+    """The same, where its workers have given up what they had sent, so that it executes none of it."""
     sentinels = _sentinels(arena)
     old = sentinels.master
-    before = await asyncio.to_thread(_written, old)
     arena.excused |= arena.members.keys()
     old.signal(signal.SIGSTOP)
     await sentinels.promoted(old)
@@ -87,9 +99,6 @@ async def pause_master(arena: Arena) -> None:
     arena.over()
     await _follows(arena, old)
     await _has_replicas(arena, old)
-    # The workers' commands waited in its sockets. It executes them first, and hears of the other master later.
-    if await asyncio.to_thread(_written, old) <= before:
-        arena.unproven.append("the master of the past took no writes")
 
 
 async def lose_sentinels(arena: Arena) -> None:

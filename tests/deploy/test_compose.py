@@ -262,7 +262,7 @@ def test_each_secret_is_readable_by_its_services_only(compose: Compose) -> None:
     assert may == {
         # In the variants, this user also runs replicas, sentinels, and the script for a cluster.
         "redis": {
-            "redis_password", "operator_password", "redis.acl",
+            "redis_password", "operator_password", "redis.acl", "cluster.acl",
             "replica_password", "sentinel_password", "cluster_password", "turn_secret",
         },
         "worker": {"redis_password", "admin_token", "fleet_secret", "turn_secret"},

@@ -61,6 +61,37 @@ async def test_without_its_replica_a_message_has_an_unknown_outcome_and_comes_on
     assert [event["message"] for event in heard if "message" in event] == ["before", "meanwhile", "after"]
 
 
+async def test_the_other_replica_does_not_confirm_alone_when_one_has_just_left(
+    start: MakeRelay, enter: MakeClient, own_redis: RedisServer, replica: RedisServer
+) -> None:
+    """A replica that becomes a master leaves the old one, which may not know of it yet, and has the other one still."""
+    other = RedisServer()
+    await asyncio.to_thread(other.start)
+    try:
+        await asyncio.to_thread(other.follow, own_redis)
+        relay = await start(redis_url=own_redis.url, durability="replicas=1", publish_timeout=4)
+        ann = await enter(relay, "/rooms/room?peer=ann")
+        assert (await say(ann, "before"))["type"] == "ack"
+        with other.client as client:
+            client.replicaof("NO", "ONE")
+        began = asyncio.get_running_loop().time()
+        assert (await say(ann, "meanwhile"))["type"] == "ack"
+        assert asyncio.get_running_loop().time() - began > 2.9
+        assert not other.client.xrange("relay:{room}:log")[1:]
+        # It counts no more.
+        waits = await asyncio.to_thread(_waits_for, own_redis)
+        assert (await say(ann, "after"))["type"] == "ack"
+        assert await asyncio.to_thread(_waits_for, own_redis) == waits + 1
+        assert await relay.metric("relay_unconfirmed_messages_total") == 0
+    finally:
+        other.close()
+
+
+def _waits_for(server: RedisServer) -> int:
+    with server.client as client:
+        return int(client.info("commandstats")["cmdstat_wait"]["calls"])
+
+
 async def test_commands_of_other_rooms_do_not_wait_for_the_replica(
     start: MakeRelay, enter: MakeClient, own_redis: RedisServer, replica: RedisServer
 ) -> None:

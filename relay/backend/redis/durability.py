@@ -18,6 +18,7 @@ from relay.awake import AwakeTime
 from relay.backend.bus import Published
 from relay.backend.redis.client import set_result
 from relay.backend.redis.connection import Dialer, Pending, RedisConnection, call, pack, refused
+from relay.backend.redis.in_sync import InSyncReplicas
 from relay.backend.redis.place import ignore
 from relay.backend.redis.reconnect import Reconnector
 from relay.backend.redis.replies import RedisUnreachable, leaves, report_of
@@ -38,6 +39,12 @@ _GRACE: Final = 1.0
 """Seconds beyond the timeout of WAIT after which a connection without an answer is given up."""
 
 _LOG_INTERVAL: Final = 10.0
+
+_COUNT_INTERVAL: Final = 2.0
+"""Seconds between two questions about the replicas that are in sync."""
+
+_PATIENCE: Final = 0.75
+"""The share of the timeout for which a replica that leaves still counts, so that what waits for it is in time."""
 
 
 @dataclass(slots=True)
@@ -70,7 +77,9 @@ class Durability(Protocol):
 
 
 class Replicas:
-    """Holds receipts back until `number` replicas have the writes before them; at most for `timeout` seconds.
+    """Holds receipts back until all replicas in sync, at least `number`, have the writes before them.
+
+    They wait for `timeout` seconds at most. `InSyncReplicas` says why all have to have them.
 
     One WAIT is on its way at a time, and the next one is for all receipts that came meanwhile: the cost does not grow
     with the rate of messages. A receipt that waits too long becomes `OutcomeUnknown`, and so does one whose Redis has
@@ -104,6 +113,8 @@ class Replicas:
         self._connection: RedisConnection | None = None
         # The run of Redis on that connection.
         self._its_run = ""
+        self._in_sync = InSyncReplicas(number, timeout * _PATIENCE)
+        self._count_at = 0.0
         self._pending = Pending()
         self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -196,17 +207,25 @@ class Replicas:
             self._ask(connection, asked)
 
     def _ask(self, connection: RedisConnection, asked: list[_Receipt]) -> None:
-        now = self._awake.now
-        milliseconds = max(1, round((asked[-1].deadline - now) * 1000))
+        now, needed = self._awake.now, self._in_sync.needed
+        seconds = self._in_sync.patience if self._in_sync.has_spare else asked[-1].deadline - now
+        milliseconds = max(1, round(seconds * 1000))
         self._asked, self._silent_at = asked, now + milliseconds / 1000 + _GRACE
+        if now >= self._count_at:
+            self._count_replicas(connection, self._its_run)
         # A write that takes no memory, of a key that has a time to live already.
         connection.send(self._run.renewal())
-        connection.send(pack("WAIT", self._number, milliseconds))
+        connection.send(pack("WAIT", needed, milliseconds))
         written: list[Any] = []
         self._pending.add(0, written.append)
-        self._pending.add(0, partial(self._answered, connection, written))
+        self._pending.add(0, partial(self._answered, connection, written, needed))
 
-    def _answered(self, connection: RedisConnection, written: Sequence[Any], reply: Any) -> None:
+    def _count_replicas(self, connection: RedisConnection, run: str) -> None:
+        self._count_at = self._awake.now + _COUNT_INTERVAL
+        connection.send(pack("INFO", "replication"))
+        self._pending.add(0, partial(self._in_sync.count, run))
+
+    def _answered(self, connection: RedisConnection, written: Sequence[Any], needed: int, reply: Any) -> None:
         asked, self._asked = self._asked or [], None
         if isinstance(reply, RelayError):
             # The connection is lost. Replicas may have the messages: another connection asks again.
@@ -218,13 +237,22 @@ class Replicas:
             self._fail(asked, report_of(error) if error else "Redis has lost its data")
             if not error or leaves(error):
                 self._give_up(connection, refused(error or self._problem))
-        elif reply >= self._number:
-            self._problem = ""
-            for one in asked:
-                _pass_on(one, one.receipt)
+        elif reply >= needed:
+            self._confirm(asked)
+        elif needed > self._number:
+            self._in_sync.lack(reply)
+            if reply >= self._number:
+                self._confirm(asked)
+            else:
+                self._put_back(asked)
         else:
             self._fail(asked, f"{reply} of {self._number} replicas had it within {self._timeout:g} s")
         self._flush_soon()
+
+    def _confirm(self, asked: Sequence[_Receipt]) -> None:
+        self._problem = ""
+        for one in asked:
+            _pass_on(one, one.receipt)
 
     def _put_back(self, asked: Sequence[_Receipt]) -> None:
         self._waiting.extendleft(reversed([one for one in asked if one.done is not None]))
@@ -277,6 +305,10 @@ class Replicas:
                 connection.send(self._run.command())
                 pending.add(0, partial(set_result, told))
                 its_run = _read(await told)
+                counted: asyncio.Future[Any] = self._loop.create_future()
+                connection.send(pack("INFO", "replication"))
+                pending.add(0, partial(set_result, counted))
+                self._in_sync.count(its_run, await counted)
         except BaseException as error:
             connection.abort()
             if isinstance(error, TimeoutError):
