@@ -19,7 +19,7 @@ from relay.rooms.member import Member
 _PURPOSE = "resume key"
 _KEY_SIZE = 16
 
-_DELAYS = (0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.3)
+_DELAYS: tuple[float, ...] = (0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.3)
 """Seconds between two looks at an entry that another connection has. They also bound the wait for a goodbye."""
 
 _INSISTS_AFTER = 5

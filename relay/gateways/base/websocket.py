@@ -121,6 +121,9 @@ async def deny(scope: Scope, receive: Receive, send: Send, body: bytes, status: 
 class _AsgiConnection:
     """A connection over plain ASGI: the caller's task reads, and a task of its own writes."""
 
+    # Attributes that `run` deletes; a compiled class would keep them.
+    __deletable__ = ("_connection", "_receiver", "_greeting")
+
     def __init__(self, websocket: WebSocket, limit: int, ticket: Ticket, opening: Opening) -> None:
         self._websocket = websocket
         self._may_read = asyncio.Event()
