@@ -26,7 +26,8 @@ def transfer_of(transport: Transport, *, ended: bool = False) -> Transfer | None
 
     The acknowledged bytes, the bytes in the system's buffer, and the bytes in the transport's buffer are together
     exactly the written bytes. With TLS it is not: the transport counts bytes before they are encrypted. So
-    there, all has arrived while nothing waits, and nothing else is known. Costs two system calls.
+    there, all has arrived while nothing waits, and nothing else is known. Costs two system calls, or three while bytes
+    are on their way.
 
     With `ended`, the transport reports its end right now: the system still knows how much has arrived, but the bytes
     in the transport's buffer do not count as written any more.
@@ -39,7 +40,14 @@ def transfer_of(transport: Transport, *, ended: bool = False) -> Transfer | None
         if transport.get_extra_info("sslcontext") is not None:
             idle = waiting == 0 and transport.get_write_buffer_size() == 0
             return Transfer(1, int(idle))
-        (received,) = _TCP_INFO.unpack(_tcp_info(sock.fileno(), _TCP_INFO.size))
+        while True:
+            (received,) = _TCP_INFO.unpack(_tcp_info(sock.fileno(), _TCP_INFO.size))
+            # Bytes that were acknowledged between the two calls would count twice, and so never as received. Each round
+            # but the last one finds fewer of them.
+            still = _unacknowledged(sock.fileno()) if waiting else 0
+            if still == waiting:
+                break
+            waiting = still
     except (OSError, ValueError, struct.error):
         # A unix socket, an old kernel, or a socket that was closed meanwhile.
         return None

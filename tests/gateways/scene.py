@@ -23,7 +23,7 @@ class Player:
         for data in expected:
             event = await self.driver.next()
             assert isinstance(event, Heard), event
-            assert event.data == data
+            assert event.data == data, f"{event.data!r} instead of {data!r}"
 
 
 @dataclass(eq=False)

@@ -9,6 +9,7 @@ import pytest
 import trustme
 
 from relay.rooms.connection import Transfer
+from relay.wire import transfer as module
 from relay.wire.transfer import transfer_of
 
 LARGE = 8_000_000
@@ -39,6 +40,26 @@ async def arrived(transport: asyncio.Transport) -> Transfer:
             if transfer.received == transfer.written:
                 return transfer
             await asyncio.sleep(0.005)
+
+
+async def test_bytes_that_arrive_while_they_are_counted_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted = Accepted()
+    server = await asyncio.get_running_loop().create_server(lambda: accepted, "127.0.0.1", 0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    transport = await accepted.transport
+    before = await arrived(transport)
+    ask, late = module._unacknowledged, [30, 20]
+
+    def unacknowledged(descriptor: int) -> int:
+        """Tell what was true before these bytes arrived."""
+        return ask(descriptor) + (late.pop() if late else 0)
+
+    monkeypatch.setattr(module, "_unacknowledged", unacknowledged)
+    assert transfer_of(transport) == before
+    assert not late
+    transport.abort()
+    writer.close()
+    server.close()
 
 
 async def test_every_byte_counts_wherever_it_waits() -> None:
