@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -27,6 +28,12 @@ from relay.config.redis_url import Address, RedisUrl, parse_redis_url, redact, s
 from relay.model.errors import NotAllowed
 
 log = logging.getLogger("relay.backend.redis")
+
+_MORE_TIME = 2
+"""Times its timeout that an attempt has after one that was late: on a busy machine, a TLS handshake may need that."""
+
+_LATE = 0.4
+"""The part of its time after which a failure is late; the sentinels, where there are any, have half of it."""
 
 _CAUSE_CHARACTERS = 300
 """Characters of a cause that are logged: the texts of servers may have any length."""
@@ -127,6 +134,9 @@ class Dialer:
     another one, and `mapped` has the addresses at which workers reach those that sentinels name. If it names nodes of a
     cluster, `address` is that of the node. Dialers that share `lookups` look each name up once. Raises ValueError
     (`NotAllowed`) for a URL that is not valid.
+
+    An attempt has `timeout` seconds, or twice as many after one whose time was over: everything that an attempt has
+    done is lost with it, and a busy worker would begin the same again and again.
     """
 
     def __init__(
@@ -142,7 +152,7 @@ class Dialer:
         lookups: Lookups | None = None,
     ) -> None:
         parsed = _parsed(url)
-        self._timeout = timeout
+        self._timeout = self._limit = timeout
         self._secrets = secrets_of(url, password)
         common: dict[str, Any] = {
             # In RESP 3, messages would come as a type of their own, and every reply would have to be checked for it.
@@ -152,8 +162,6 @@ class Dialer:
             # Without CLIENT SETINFO: a user of Redis with few commands need not be allowed it, and Redis 7.0 has none.
             "driver_info": None,
             "retry": Retry(NoBackoff(), 0),
-            "socket_connect_timeout": timeout,
-            "socket_timeout": timeout,
         }
         self._pool = ConnectionPool(**_options_of(parsed, password), **common)
         if address is not None:
@@ -161,7 +169,7 @@ class Dialer:
         self._lookups = lookups or Lookups()
         self._masters = None
         if parsed.sentinels:
-            self._masters = MasterFinder(parsed, common, self._lookups, on_failover, mapped=mapped)
+            self._masters = MasterFinder(parsed, common, self._lookups, on_failover, timeout=timeout, mapped=mapped)
 
     @property
     def master(self) -> str:
@@ -183,13 +191,16 @@ class Dialer:
             await self._masters.close()
 
     async def open(self, on_replies: Replies, on_lost: Callable[[], None]) -> RedisConnection:
-        """Connect within the timeout; raise `RedisUnreachable` if that fails."""
+        """Connect within the time of an attempt; raise `RedisUnreachable` if that fails."""
         connection: AbstractConnection | None = None
+        limit, began = self._limit, time.monotonic()
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(limit):
                 if self._masters is not None:
-                    host, port = await self._masters.find()
+                    host, port = await self._masters.find(limit)
                     self._pool.connection_kwargs |= {"host": host, "port": port}
+                # redis-py keeps these itself: it may swallow a cancellation.
+                self._pool.connection_kwargs |= {"socket_connect_timeout": limit, "socket_timeout": limit}
                 connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
                 # A unix socket has none.
                 if (named := self._pool.connection_kwargs.get("host")) is not None:
@@ -199,16 +210,19 @@ class Dialer:
         except Exception as error:
             if connection is not None:
                 await connection.disconnect(nowait=True)
-            raise self._unreachable(error) from None
+            late = time.monotonic() - began >= _LATE * limit
+            self._limit = self._timeout * (_MORE_TIME if late else 1)
+            raise self._unreachable(error, limit) from None
+        self._limit = self._timeout
         return RedisConnection(connection, on_replies, on_lost)
 
-    def _unreachable(self, error: Exception) -> RedisUnreachable:
+    def _unreachable(self, error: Exception, limit: float) -> RedisUnreachable:
         """Return the error for the owner of the connection; servers repeat passwords in some of their errors."""
         if isinstance(error, RedisUnreachable):
             return RedisUnreachable(redact(str(error), self._secrets), redact(error.report, self._secrets))
         if isinstance(error, RedisError) and (reply := reply_in(error)):
             return refused(redact(reply, self._secrets))
-        text = reason_of(error, self._timeout)
+        text = reason_of(error, limit)
         if isinstance(error, OSError | RedisError | TimeoutError):
             cause = str(error) or text
         else:

@@ -63,7 +63,7 @@ class MasterFinder:
     and of the answers the one with the highest configuration epoch counts. The search ends when a majority has
     answered, or when its share of the attempt's time is over and any has. A sentinel that leads a failover has the new
     epoch before it names the new master: the answers of the others count more. `options` are those of redis-py for each
-    connection, with the timeout of an attempt as `socket_timeout`. `on_failover` is called when the master is another
+    connection, and `timeout` is that of an attempt. `on_failover` is called when the master is another
     one than before. `mapped` has the addresses at which workers reach those that sentinels name.
     """
 
@@ -75,20 +75,19 @@ class MasterFinder:
         on_failover: Callable[[], object] = lambda: None,
         clock: Clock = time.monotonic,
         *,
+        timeout: float,
         mapped: Mapping[Address, Address] = MappingProxyType({}),
     ) -> None:
         if url.sentinels is None:
             raise ValueError("the URL names no sentinels")
         self._sentinels: Sentinels = url.sentinels
         self._class = SSLConnection if url.is_encrypted else Connection
-        self._time = _SHARE * float(options["socket_timeout"])
+        self._timeout = timeout
         self._options = {
             **options,
             **url.tls,
             "username": self._sentinels.username or None,
             "password": self._sentinels.password or None,
-            "socket_timeout": self._time,
-            "socket_connect_timeout": self._time,
         }
         self._lookups = lookups
         self._on_failover = on_failover
@@ -104,11 +103,15 @@ class MasterFinder:
         """The last address that was found, for the log and for operators; "" before the first one."""
         return "" if self._last is None else _shown(self._last)
 
-    async def find(self) -> Address:
-        """Return the address of the master; raises `RedisUnreachable` if no sentinel names one in time."""
-        answers, reports = await self._answers()
+    async def find(self, limit: float | None = None) -> Address:
+        """Return the address of the master; raises `RedisUnreachable` if no sentinel names one in time.
+
+        `limit` is the time of this attempt, if it is not the usual one.
+        """
+        seconds = _SHARE * (limit or self._timeout)
+        answers, reports = await self._answers(seconds)
         if not answers:
-            raise self._nobody(reports)
+            raise self._nobody(reports, seconds)
         return self._newest_of(answers)
 
     async def agreed(self) -> Address | None:
@@ -116,7 +119,7 @@ class MasterFinder:
 
         The connections are kept for the next question, until `close`.
         """
-        answers, _ = await self._answers(keeps=True)
+        answers, _ = await self._answers(_SHARE * self._timeout, keeps=True)
         if len(answers) <= len(self._sentinels.addresses) // 2:
             return None
         return self._newest_of(answers)
@@ -127,22 +130,22 @@ class MasterFinder:
         for connection in kept:
             await connection.disconnect(nowait=True)
 
-    async def _answers(self, *, keeps: bool = False) -> tuple[list[_Answer], list[str]]:
-        """Ask all sentinels; return the answers, and the reports on those without one."""
-        tasks = [asyncio.create_task(self._ask(address, keeps=keeps)) for address in self._sentinels.addresses]
+    async def _answers(self, seconds: float, *, keeps: bool = False) -> tuple[list[_Answer], list[str]]:
+        """Ask all sentinels; return the answers that come in time, and the reports on those without one."""
+        tasks = [asyncio.create_task(self._ask(address, seconds, keeps=keeps)) for address in self._sentinels.addresses]
         try:
-            return await self._collect(tasks)
+            return await self._collect(tasks, seconds)
         finally:
             for task in tasks:
                 task.cancel()
             # The connections are closed when the tasks have ended.
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _collect(self, tasks: list["asyncio.Task[_Answer]"]) -> tuple[list[_Answer], list[str]]:
+    async def _collect(self, tasks: list["asyncio.Task[_Answer]"], seconds: float) -> tuple[list[_Answer], list[str]]:
         """Return the answers, and the reports on the sentinels without one."""
         answers, reports = list[_Answer](), list[str]()
         with suppress(TimeoutError):
-            for done in asyncio.as_completed(tasks, timeout=self._time):
+            for done in asyncio.as_completed(tasks, timeout=seconds):
                 try:
                     answers.append(await done)
                 except RedisUnreachable as error:
@@ -151,7 +154,7 @@ class MasterFinder:
                     break
         return answers, reports
 
-    async def _ask(self, sentinel: Address, *, keeps: bool) -> _Answer:
+    async def _ask(self, sentinel: Address, seconds: float, *, keeps: bool) -> _Answer:
         """Ask one sentinel, over the connection to it if there is one; raises `RedisUnreachable`."""
         host, port = sentinel
         # Taken out, so that no other question uses it, and none at all after an answer that did not come.
@@ -161,7 +164,8 @@ class MasterFinder:
             # The sentinel has closed it, or does not answer over it: another connection shows which.
         try:
             await self._lookups.find(host)
-            connection = self._class(host=host, port=port, **self._options)
+            options = {**self._options, "socket_timeout": seconds, "socket_connect_timeout": seconds}
+            connection = self._class(host=host, port=port, **options)
             return await self._ask_over(connection, sentinel, keeps=keeps)
         except RedisUnreachable:
             raise
@@ -169,7 +173,7 @@ class MasterFinder:
         # and one such sentinel must not keep the worker from the others.
         except Exception as error:
             reply = reply_in(error) if isinstance(error, RedisError) else ""
-            report = report_of(reply) if reply else reason_of(error, self._time)
+            report = report_of(reply) if reply else reason_of(error, seconds)
             raise RedisUnreachable(str(error), f"a sentinel: {report}") from None
 
     async def _ask_over(self, connection: Connection, sentinel: Address, *, keeps: bool) -> _Answer:
@@ -201,9 +205,9 @@ class MasterFinder:
         self._note(known.address, len(answers))
         return known.address
 
-    def _nobody(self, reports: list[str]) -> RedisUnreachable:
+    def _nobody(self, reports: list[str], seconds: float) -> RedisUnreachable:
         number = len(self._sentinels.addresses)
-        cause = "; ".join(sorted(set(reports))) or f"no answer within {self._time:g} s"
+        cause = "; ".join(sorted(set(reports))) or f"no answer within {seconds:g} s"
         # Without the name of the master: in a URL that was written wrongly, it may be a part of a password.
         text = f"none of {number} sentinels names the master of redis-url ({cause})"
         return RedisUnreachable(text, text)

@@ -74,6 +74,27 @@ async def test_a_failure_has_a_cause_for_the_log_and_a_report(
     assert "10.0.0.1:6379" in str(raised.value)
 
 
+async def test_an_attempt_has_more_time_after_one_whose_time_was_over(server: ScriptedRedis) -> None:
+    dialer = Dialer(server.url, password="hunter2", timeout=0.3, name="test")
+
+    async def report() -> str:
+        with pytest.raises(RedisUnreachable) as raised:
+            await dialer.open(lambda _: None, lambda: None)
+        return raised.value.report
+
+    answer, server.answer = server.answer, lambda _: None
+    assert [await report() for _ in range(2)] == ["no answer within 0.3 s", "no answer within 0.6 s"]
+    server.answer = answer
+    (await dialer.open(lambda _: None, lambda: None)).abort()
+    server.answer = lambda _: None
+    assert await report() == "no answer within 0.3 s"
+    # Nobody is there: the next attempt need not be patient.
+    await server.stop()
+    assert await report() == "connection refused"
+    await server.start()
+    assert await report() == "no answer within 0.3 s"
+
+
 async def test_nothing_is_sent_over_a_connection_that_is_closing(server: ScriptedRedis) -> None:
     lost = asyncio.Event()
     connection = await Dialer(server.url, timeout=5, name="test").open(lambda _: None, lost.set)

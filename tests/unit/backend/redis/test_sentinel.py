@@ -83,6 +83,14 @@ async def test_the_master_is_dialed_where_workers_reach_it(sentinels: Sentinels,
     assert len(server.clients) == 1
 
 
+async def test_sentinels_have_more_time_after_an_attempt_whose_time_was_over(sentinels: Sentinels) -> None:
+    sentinels.say(None, None, None)
+    dialer = dial(sentinels.url, timeout=0.2)
+    for seconds in ("0.1", "0.2"):
+        with pytest.raises(RedisUnreachable, match=f"no answer within {seconds} s"):
+            await open_and_end(dialer)
+
+
 async def test_a_sentinel_that_was_cut_off_does_not_decide(sentinels: Sentinels, server: ScriptedRedis) -> None:
     sentinels.say(names(NOBODY, 2), names(server.port, 3), None)
     await open_and_end(dial(sentinels.url))
@@ -109,8 +117,9 @@ async def test_the_sentinel_that_leads_a_failover_does_not_undo_it(
     parsed = parse_redis_url(sentinels.url)
     assert parsed is not None
     failovers = list[int]()
-    options = {"socket_timeout": 5, "protocol": 2}
-    finder = MasterFinder(parsed, options, Lookups(), lambda: failovers.append(1), clock=lambda: 100.0)
+    finder = MasterFinder(
+        parsed, {"protocol": 2}, Lookups(), lambda: failovers.append(1), clock=lambda: 100.0, timeout=5
+    )
     before = names(old, 0)
     sentinels.say(before, before, None)
     assert await finder.find() == ("127.0.0.1", old)
@@ -134,7 +143,7 @@ async def test_sentinels_that_were_set_up_anew_are_believed_after_a_while(
     now = [100.0]
     parsed = parse_redis_url(sentinels.url)
     assert parsed is not None
-    finder = MasterFinder(parsed, {"socket_timeout": 5, "protocol": 2}, Lookups(), clock=lambda: now[0])
+    finder = MasterFinder(parsed, {"protocol": 2}, Lookups(), clock=lambda: now[0], timeout=5)
     sentinels.say(names(NOBODY, 7), names(NOBODY, 7), None)
     assert await finder.find() == ("127.0.0.1", NOBODY)
     sentinels.say(names(server.port, 0), names(server.port, 0), None)
