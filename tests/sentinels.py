@@ -11,7 +11,7 @@ import redis
 
 from tests import redis_user
 from tests.certificates import Certificates
-from tests.fleet import RedisServer, eventually, require
+from tests.fleet import RedisServer, Relay, eventually, require
 from tests.ports import free_port, release_port
 
 SERVICE: Final = "primary"
@@ -176,3 +176,23 @@ def role(server: RedisServer) -> str:
             return str(client.info("replication")["role"])
     except redis.RedisError:
         return ""
+
+
+async def connections(relay: Relay) -> float:
+    """Return how often a worker has connected to Redis again."""
+    return await relay.metric("relay_redis_reconnects_total")
+
+
+async def follow(relay: Relay, before: float) -> None:
+    """Return when a worker is ready at the new master; `before` is the number of its `connections` at the old one.
+
+    Before it leaves the old master, it is ready as well: a client that comes then finds it between the two, and the old
+    master may take messages that are lost with it.
+    """
+
+    async def has_left() -> bool:
+        # Its connection for commands and that for events.
+        return await connections(relay) >= before + 2
+
+    await eventually(has_left, 60)
+    await eventually(relay.healthy, 60)

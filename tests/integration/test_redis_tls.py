@@ -14,7 +14,7 @@ from tests.clusters import Cluster, Node
 from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import Proxy, RedisServer, Relay, eventually
 from tests.integration.test_cluster import room_at, talk
-from tests.sentinels import SentinelSet
+from tests.sentinels import SentinelSet, connections, follow
 
 pytestmark = [pytest.mark.gateways, pytest.mark.timeout(240)]
 
@@ -55,25 +55,6 @@ async def told(relay: Relay, words: str) -> None:
 
     await eventually(lambda: relay.healthy(503), 45)
     await eventually(is_told, 60)
-
-
-async def connections(relay: Relay) -> float:
-    """Return how often a worker has connected to Redis again."""
-    return await relay.metric("relay_redis_reconnects_total")
-
-
-async def follow(relay: Relay, before: float) -> None:
-    """Return when a worker is ready at the new master; `before` is the number of its `connections` at the old one.
-
-    Before it leaves the old master, it is ready as well: a client that comes then finds it between the two.
-    """
-
-    async def has_left() -> bool:
-        # Its connection for commands and that for events.
-        return await connections(relay) >= before + 2
-
-    await eventually(has_left, 60)
-    await eventually(relay.healthy, 60)
 
 
 async def refused(start: MakeRelay, url: str, authority: Certificates, stranger: Certificates) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import Client, Relay, eventually
-from tests.sentinels import SentinelSet
+from tests.sentinels import SentinelSet, connections, follow
 
 pytestmark = [pytest.mark.gateways, pytest.mark.timeout(240)]
 
@@ -71,8 +71,11 @@ async def test_a_master_that_is_demoted_is_left_at_once(
         await enter(relay, f"/rooms/room?peer={name}") for relay, name in zip(relays, ("ann", "ben"), strict=True)
     ]
     await talk(ann, ben, relays, "before")
+    before = [await connections(relay) for relay in relays]
     await sentinels.ask_for_failover()
     await sentinels.failed_over()
+    for relay, number in zip(relays, before, strict=True):
+        await follow(relay, number)
     await talk(ann, ben, relays, "after")
     await talk(ben, ann, relays, "answer")
 
