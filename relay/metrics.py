@@ -377,7 +377,7 @@ class Metrics:
         )
         self.redis_replicas = declare.gauge(
             "relay_redis_replicas",
-            "Replicas of Redis that are in step with it; in a cluster, of the master with fewest. NaN: not known.",
+            "Replicas of Redis that are online; in a cluster, of the master with fewest. NaN: not known.",
             "With fewer than durability needs, no message is acknowledged; with none, a failover is not possible.",
         )
         self.redis_replica_lag = declare.gauge(

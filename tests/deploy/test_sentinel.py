@@ -85,7 +85,7 @@ def in_step(compose: Compose, replicas: int) -> bool:
     """Whether each worker knows the master of the sentinels, with so many replicas."""
     leads = master(compose)
     texts = [compose.checks(worker)["replicas"]["text"] for worker in compose.containers("worker")]
-    return all(f"master {leads}:6379" in text and f"replicas in step: {replicas}," in text for text in texts)
+    return all(f"master {leads}:6379" in text and f"replicas online: {replicas}," in text for text in texts)
 
 
 async def test_clients_talk_and_a_message_is_acknowledged_by_a_replica(sentinel: Compose, enter: Enter) -> None:

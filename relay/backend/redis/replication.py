@@ -19,7 +19,7 @@ _OFFSET: Final = re.compile(r"^master_repl_offset:(\d{1,20})", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """How many replicas a master has that are in step, and how far the last one is behind it."""
+    """How many replicas of a master are online, and how far the last one is behind it."""
 
     replicas: int
     seconds: int
@@ -76,9 +76,9 @@ class RedisReplication:
             return f"{master}{since}; its replicas are not known"
         needs = f", and messages need {self._needed} (durability)" if self._needed else ""
         if not self._found.replicas:
-            return f"{master}{since}; no replica is in step{needs}"
+            return f"{master}{since}; no replica is online{needs}"
         lag = f"the last one is {self._found.seconds} s and {self._found.bytes} bytes behind"
-        return f"{master}{since}; replicas in step: {self._found.replicas}{needs}; {lag}"
+        return f"{master}{since}; replicas online: {self._found.replicas}{needs}; {lag}"
 
     @property
     def _age(self) -> float:

@@ -44,7 +44,7 @@ class ShardReplication:
             return f"the replicas are not known{needs}{short}"
         fewest, seconds, behind = _worst(known)
         lag = f"the last one is {seconds} s and {behind} bytes behind"
-        return f"masters: {len(self._found)}; replicas in step of each: {fewest} or more{needs}; {lag}{short}"
+        return f"masters: {len(self._found)}; replicas online of each: {fewest} or more{needs}; {lag}{short}"
 
     def ask(self) -> None:
         """Ask all masters that are reached."""

@@ -9,7 +9,7 @@ from relay.backend.redis.subscriber import Subscriber
 
 
 class Replication:
-    is_known, suffices, text, asked = True, True, "the master; replicas in step: 1", 0
+    is_known, suffices, text, asked = True, True, "the master; replicas online: 1", 0
 
     def ask(self) -> None:
         self.asked += 1
@@ -31,7 +31,7 @@ def line(replication: Replication, replicas: Replicas | None) -> MasterLine:
 def test_the_replicas_show_in_the_health_of_a_line() -> None:
     replication, replicas = Replication(), Replicas()
     one = line(replication, replicas)
-    assert (one.health().replicas, one.health().replicated) == ("the master; replicas in step: 1", True)
+    assert (one.health().replicas, one.health().replicated) == ("the master; replicas online: 1", True)
     replicas.report = "no answer"
     assert one.health().replicas.endswith("; messages are not confirmed: no answer")
     assert not one.health().replicated

@@ -60,7 +60,7 @@ async def test_an_operator_sees_the_replicas_and_the_metrics_have_them(
     replication.ask()
     await eventually(lambda: replication.suffices)
     assert replication.text == (
-        "the master; replicas in step: 2, and messages need 2 (durability); the last one is 4 s and 310 bytes behind"
+        "the master; replicas online: 2, and messages need 2 (durability); the last one is 4 s and 310 bytes behind"
     )
     assert metrics.registry.get_sample_value("relay_redis_replicas") == 2
     assert metrics.registry.get_sample_value("relay_redis_replica_lag_seconds") == 4

@@ -50,7 +50,7 @@ async def test_the_shard_that_is_worst_off_counts(scene: Scene) -> None:
     scene.answer(a=info(1, 3), b=info(0))
     assert scene.replication.suffices
     assert scene.replication.text == (
-        "masters: 2; replicas in step of each: 1 or more, and messages need 1 (durability); "
+        "masters: 2; replicas online of each: 1 or more, and messages need 1 (durability); "
         "the last one is 3 s and 30 bytes behind"
     )
     assert [scene.gauge(name) for name in ("replicas", "replica_lag_seconds", "replica_lag_bytes")] == [1, 3, 30]
