@@ -1,6 +1,7 @@
 """Fixtures for every test that needs a real server, and the stages of the suite."""
 
 import asyncio
+import gc
 import itertools
 import signal
 import time
@@ -56,6 +57,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("quiet")
         if _is_below(item.path, _GATEWAYS) and not _is_below(item.path, _WITHOUT_CLIENTS):
             item.add_marker("gateways")
+
+
+def pytest_collection_finish() -> None:
+    """Exempt the modules and the collected tests from garbage collection.
+
+    They are hundreds of thousands of objects that stay to the end. Each full collection would visit them all, those of
+    tests that count objects as well.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class ByFile(LoadFileScheduling):

@@ -342,6 +342,27 @@ async def test_a_live_lease_is_not_reported_as_dead(make_worker: MakeWorker) -> 
     assert (beat.lapsed, list(beat.dead)) == (False, [])
 
 
+async def until_adopted(survivor: FakeWorker, lease: str) -> list[HeldMember]:
+    """Adopt the members under a dead lease.
+
+    On a cluster, the lease ends in each group of slots by itself. On a busy machine, the group of the room may be later
+    than the one in which the survivor has found the lease dead.
+    """
+    async with asyncio.timeout(5):
+        while not (members := await adopt(survivor, lease)):
+            await survivor.leases.beat()
+        return members
+
+
+async def until_forgotten(survivor: FakeWorker, lease: str) -> None:
+    """Forget a dead lease; on a cluster, again for each group of slots in which it ends later."""
+    async with asyncio.timeout(5):
+        await survivor.leases.forget(lease)
+        while lease in (await survivor.leases.beat()).dead:
+            assert await adopt(survivor, lease) == []
+            await survivor.leases.forget(lease)
+
+
 async def test_members_of_a_dead_worker_are_held_by_a_survivor_and_then_leave(make_worker: MakeWorker) -> None:
     a, b = await make_worker("a", duration=SHORT), await make_worker("b", duration=SHORT)
     await a.leases.beat()
@@ -349,15 +370,14 @@ async def test_members_of_a_dead_worker_are_held_by_a_survivor_and_then_leave(ma
     dead = str(a.lease)
     await until_dead(b, dead)
     assert not (await b.leases.beat()).retired
-    (hold,) = await adopt(b, dead)
+    (hold,) = await until_adopted(b, dead)
     assert (hold.room, hold.peer) == ("room", "peer")
     assert 0 <= hold.seconds <= 0.4
     # Should the answer have been lost, it is joined again.
     (again,) = await adopt(b, dead)
     assert (again.room, again.peer, again.generation) == (hold.room, hold.peer, hold.generation)
     assert (await b.presence.roster("room")).members == [Present("peer", held=True)]
-    await b.leases.forget(dead)
-    assert dead not in (await b.leases.beat()).dead
+    await until_forgotten(b, dead)
     assert await b.presence.leave(PresenceEntry(hold.room, hold.peer, hold.generation))
     assert (await b.presence.roster("room")).count == 0
 

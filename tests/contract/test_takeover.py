@@ -21,13 +21,13 @@ from relay.rooms.member import Member
 from tests.conftest import new_prefix
 from tests.unit.rooms.world import FakeConnection
 
-ROOMS = 500
-LEASE, GRACE = 4.0, 0.5
+ROOMS = 3 * ADOPTION_BATCH
+LEASE, LEASE_OF_THE_DEAD, GRACE = 4.0, 2.0, 0.5
 
 
 async def leave_members_of_a_dead_worker(settings: Settings) -> None:
     backend = build_backend(
-        backend_settings(settings, heartbeat_interval=beat_interval(LEASE)),
+        backend_settings(settings, heartbeat_interval=beat_interval(LEASE_OF_THE_DEAD)),
         worker="dead",
         sink=lambda batch: None,
         fleet_key=FleetKey(),
@@ -60,8 +60,12 @@ async def test_own_departures_and_the_lease_do_not_wait_for_a_takeover(redis_url
 
     A worker whose heartbeat awaits the takeover never gets past the first batch.
     """
-    settings = Settings(redis_url=redis_url, redis_prefix=new_prefix(), worker_lease=LEASE, reconnect_grace=GRACE)
-    await leave_members_of_a_dead_worker(settings)
+    prefix = new_prefix()
+
+    def lasting(lease: float) -> Settings:
+        return Settings(redis_url=redis_url, redis_prefix=prefix, worker_lease=lease, reconnect_grace=GRACE)
+
+    await leave_members_of_a_dead_worker(lasting(LEASE_OF_THE_DEAD))
     metrics, beats, adopted = Metrics(), 0, 0
     watcher = Member(FakeConnection(), NativeCodec(), "own", "watcher", presence=True)
     beat, adopt = RedisLeases.beat, RedisLeases.adopt
@@ -86,7 +90,7 @@ async def test_own_departures_and_the_lease_do_not_wait_for_a_takeover(redis_url
 
     monkeypatch.setattr(RedisLeases, "beat", counted_beat)
     monkeypatch.setattr(RedisLeases, "adopt", waiting_adopt)
-    async with survivor(settings, metrics) as parts, asyncio.timeout(50):
+    async with survivor(lasting(LEASE), metrics) as parts, asyncio.timeout(50):
         await parts.membership.join(watcher, Claim(), since=None)
         while adopted < ROOMS or len(left(watcher)) < ROOMS // ADOPTION_BATCH:
             await asyncio.sleep(0.05)

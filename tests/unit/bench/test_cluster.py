@@ -17,7 +17,7 @@ def test_fleets_are_measured_in_turn(capsys: pytest.CaptureFixture[str], monkeyp
     install.BUILD.mkdir(parents=True, exist_ok=True)
     install.build_load()
     monkeypatch.setattr(cluster, "SILENCE", 0.1)
-    options = argparse.Namespace(rounds=3, seconds=0.5, warmup=0.2)
+    options = argparse.Namespace(rounds=2, seconds=0.4, warmup=0.2)
     allowed = os.sched_getaffinity(0)
     with Fleet(0, 6) as one, Fleet(2, 6) as two:
         costs = in_turn({"one": one, "two": two}, "cycle 6", options)

@@ -118,7 +118,7 @@ async def test_the_sentinel_that_leads_a_failover_does_not_undo_it(
     assert parsed is not None
     failovers = list[int]()
     finder = MasterFinder(
-        parsed, {"protocol": 2}, Lookups(), lambda: failovers.append(1), clock=lambda: 100.0, timeout=5
+        parsed, {"protocol": 2}, Lookups(), lambda: failovers.append(1), clock=lambda: 100.0, timeout=1
     )
     before = names(old, 0)
     sentinels.say(before, before, None)

@@ -87,7 +87,7 @@ async def test_a_client_that_may_not_read_gets_no_stream() -> None:
 
 
 async def test_the_end_of_the_token_is_told() -> None:
-    async with site(auth="required", auth_secret=SECRET, url_tokens="on") as here:
+    async with site(auth="required", auth_secret=SECRET, auth_leeway=0, url_tokens="on") as here:
         short = token(sub="ann", rooms=[{"room": "room"}], exp=int(time.time()) + 3)
         request, task = here.start("GET", f"/room.json?auth={short}", accept="text/event-stream")
         async with asyncio.timeout(60):

@@ -419,17 +419,8 @@ def alive() -> Counter[str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def frozen() -> Iterator[None]:
-    """Objects from before these tests are not visited by each of their collections."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture
-def before(frozen: None) -> Iterator[Counter[str]]:
+def before() -> Iterator[Counter[str]]:
     """The objects that other tests have left; the collector is off until the end of the test."""
     gc.collect()
     gc.disable()

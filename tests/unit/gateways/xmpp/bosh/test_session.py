@@ -120,14 +120,14 @@ async def test_a_client_says_goodbye() -> None:
 
 
 async def test_a_client_that_sends_nothing_is_lost() -> None:
-    async with site(extensions={"bosh_inactivity": 3.0}) as here:
+    async with site(extensions={"bosh_inactivity": 1.0}) as here:
         await Client(here).enter("ann")
         await until(lambda: not len(here.sessions))
         assert await here.peers() == []
 
 
 async def test_a_client_that_pauses_is_not() -> None:
-    async with site(extensions={"bosh_inactivity": 3.0}) as here:
+    async with site(extensions={"bosh_inactivity": 1.0}) as here:
         ann = await Client(here).enter("ann")
         ben = Client(here)
         held = ann.start()
@@ -142,9 +142,9 @@ async def test_a_client_that_pauses_is_not() -> None:
 
 
 async def test_the_end_of_a_pause() -> None:
-    async with site(extensions={"bosh_inactivity": 3.0}) as here:
+    async with site(extensions={"bosh_inactivity": 1.0}) as here:
         ann = await Client(here).enter("ann")
-        await ann.ask("", 'pause="2"')
+        await ann.ask("", 'pause="1"')
         await until(lambda: not len(here.sessions))
 
 

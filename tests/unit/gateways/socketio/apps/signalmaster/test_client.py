@@ -335,7 +335,8 @@ async def test_a_screen_is_shared_in_the_next_room_as_well(here: Site) -> None:
 async def test_a_screen_that_is_shared_and_hidden_fast_ends_as_the_page_says(
     here: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.gateways.socketio.apps.signalmaster.client.INFO_RATE", 1000)
+    for module in ("relay.gateways.socketio.apps.signalmaster.client", "relay.rooms.infos"):
+        monkeypatch.setattr(f"{module}.INFO_RATE", 100)
     page = await here.join()
     for _ in range(4):
         page.emit("shareScreen")
