@@ -112,7 +112,9 @@ class RedisServer:
         """Return when it answers; with a `master`, it is a replica from its first moment on."""
         # With `everysec`, Redis delays a write for up to two seconds while the disk is busy; SIGKILL would lose it.
         kept = ["--appendonly", "yes", "--appendfsync", "no"] if self._persistent else ["--appendonly", "no"]
-        base = [self._own_config(self._config)] if self._config else ["--save", "", *kept]
+        # By default, a replica that needs all data waits five seconds for others that need them as well.
+        quick = ["--repl-diskless-sync-delay", "0"]
+        base = [self._own_config(self._config)] if self._config else ["--save", "", *kept, *quick]
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", self._directory]
         follows = ["--replicaof", "127.0.0.1", str(master.link_port)] if master else []
         command = [require("redis-server"), *base, *options, *self._options, *follows, *redis_user.options(self.KIND)]

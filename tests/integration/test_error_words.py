@@ -95,7 +95,7 @@ async def test_a_redis_that_loads_its_data(start: MakeRelay, enter: MakeClient) 
     try:
         relay = await start(redis_url=server.url)
         with server.client as client:
-            for number in range(60):
+            for number in range(30):
                 client.set(f"large-{number}", os.urandom(4096))
         await asyncio.to_thread(server.remember)
         server.kill()

@@ -180,8 +180,15 @@ class ClassicSocketDriver(ClassicDriver):
         assert self._relay is not None
         url = self._relay.ws + self._path(action, messageId=self.cursor)
         try:
+            # Without a bound of its queue: a client that has not read all would wait ten seconds for the answer to its
+            # close.
             self._socket = await connect(
-                url, compression=None, ping_interval=None, proxy=None, additional_headers=self._headers()
+                url,
+                compression=None,
+                ping_interval=None,
+                proxy=None,
+                max_queue=None,
+                additional_headers=self._headers(),
             )
             await self._begun(action, await self._frame())
         except InvalidStatus as refused:
