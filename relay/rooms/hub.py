@@ -298,8 +298,9 @@ class Hub:
             # An event of another epoch arrived ahead of the first welcome: the epoch has begun since, or it is another
             # fleet's. The history shows which.
             listener.backlog = [event for event in listener.backlog or () if event.id.epoch == newest.epoch]
-            room.begin_at(newest)
             room.suspect_gap(resubscribed=False)
+            # Last: the event of this very join may still arrive, and is no other one with a known id.
+            room.begin_at(newest)
         listener.since = newest
         listener.send(welcome)
         if replay is not None:

@@ -264,8 +264,8 @@ class LocalRoom:
         """Whether nothing is missing before this event, or it was replayed before."""
         if event.id <= self.replayed_to:
             return not self._differs(event)
-        # Events arrive in order: no replayed event can follow any more.
-        if self.replayed_to is not BEFORE_ALL:
+        # Events of an epoch arrive in order: no replayed one can follow any more. One of another fleet says nothing.
+        if self.replayed_to is not BEFORE_ALL and event.id.epoch == self.replayed_to.epoch:
             self.expect_no_duplicates()
         epoch, seq = event.id
         last = self.last

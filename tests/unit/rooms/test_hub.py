@@ -459,6 +459,20 @@ def test_events_behind_those_of_another_fleet_and_of_the_past_are_delivered(worl
     assert [event["id"] for event in a.connection.sent[1:]] == ["1-1", "1-2"]
 
 
+@pytest.mark.parametrize("first", ["event", "welcome"])
+def test_a_late_join_among_events_of_another_fleet_is_not_doubted(world: World, first: str) -> None:
+    a, foreign = world.stage("a"), message(1, "foreign", epoch=9)
+    if first == "event":
+        world.hub.deliver([foreign])
+    world.admit(a, 3)
+    # Redis has answered the join over another connection than the one over which its event comes.
+    world.hub.deliver([message(2, "foreign", epoch=9), MemberJoined("room", an_id(3), "a"), message(4)])
+    assert not world.hub.doubts_events("room")
+    assert world.hub.begin_reading("room") == an_id(3)
+    world.recover(4, message(4), read=False)
+    assert [event.get("code", event["id"]) for event in a.connection.sent[1:]] == ["1-4"]
+
+
 def test_without_a_history_a_loss_is_reported_only_if_ids_are_missing(world: World) -> None:
     a = world.add("a")
     world.hub.deliver([message(1), Gap(["room"]), message(2)])
