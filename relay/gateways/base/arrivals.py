@@ -31,15 +31,19 @@ class Arrivals:
         self._newest: MessageId | None = None
         self._known = False
 
-    def mark(self, message: MessageId) -> None:
-        """Take note that a message was written; to be called for open connections alone, as others drop it."""
+    def mark(self, message: MessageId, *, lost: Callable[[], bool] = lambda: False) -> None:
+        """Take note that a message was written; to be called for connections that the relay has not closed.
+
+        `lost` tells whether the client has gone, and counts only where bytes are not known. Where they are, they tell
+        more: the client may have read the message and gone before this is called.
+        """
         transfer = self._transfer()
         if self._marks is None:
             self._marks = deque(maxlen=_MOST_MARKS)
         if transfer is not None:
             self._known = True
             self._marks.append((message, transfer.written))
-        elif not self._known:
+        elif not self._known and not lost():
             if self._marks:
                 self._newest = self._marks[-1][0]
                 self._marks.clear()
@@ -67,9 +71,9 @@ class CountedConnection(WrappedConnection):
         self._arrivals = Arrivals(inner.transfer)
 
     def mark(self, message: MessageId) -> None:
-        """Take note that a message was written, unless the connection is closed: then it was dropped."""
-        if self.reason is None and not self.lost:
-            self._arrivals.mark(message)
+        """Take note that a message was written, unless the relay has closed the connection: then it was dropped."""
+        if self.reason is None:
+            self._arrivals.mark(message, lost=lambda: self.lost)
 
     def received(self) -> MessageId | None:
         """Return the newest message that is known to have arrived, with all before it; None if none is."""

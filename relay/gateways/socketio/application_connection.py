@@ -36,12 +36,11 @@ class ApplicationConnection(NamespaceConnection):
         if self.reason is None and self.take is not None and self.take(frame.event):
             super().write(frame.packets)
         if self.counts and isinstance(frame.event, Message) and self._is_open:
-            self._arrivals.mark(frame.event.id)
+            self._arrivals.mark(frame.event.id, lost=lambda: self.lost)
 
     @property
     def _is_open(self) -> bool:
-        shared = self._shared.connection
-        return self.reason is None and shared.reason is None and not shared.lost
+        return self.reason is None and self._shared.connection.reason is None
 
     def transfer(self) -> Transfer | None:
         """Ask the session that the namespaces share."""

@@ -100,6 +100,28 @@ def test_a_connection_knows_after_its_close_how_much_had_arrived_before() -> Non
     assert (connection.reason, connection.received()) == (GOING_AWAY, an_id(2))
 
 
+def test_a_client_that_has_gone_by_the_time_of_the_mark_has_read_what_arrived_there() -> None:
+    """A busy worker may stand still between the write and the mark, while the client reads and loses its connection."""
+    inner = Counting()
+    connection = CountedConnection(inner)
+    inner.lost, inner.counts.transfer = True, Transfer(10, 10)
+    connection.mark(an_id(1))
+    assert connection.received() == an_id(1)
+    # Written to a client that had gone: these bytes never arrive.
+    inner.counts.transfer = Transfer(20, 10)
+    connection.mark(an_id(2))
+    assert connection.received() == an_id(1)
+
+
+def test_of_a_lost_connection_without_counted_bytes_nothing_more_has_arrived() -> None:
+    inner = Counting()
+    connection = CountedConnection(inner)
+    inner.lost, inner.counts.transfer = True, None
+    for number in (1, 2):
+        connection.mark(an_id(number))
+    assert connection.received() is None
+
+
 def test_a_message_for_a_connection_that_is_closed_or_lost_tells_nothing_of_those_before() -> None:
     for end in ("closed", "lost"):
         inner = Counting()
