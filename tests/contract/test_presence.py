@@ -235,6 +235,19 @@ async def test_the_end_of_a_hold_does_not_remove_a_member_that_resumed(make_work
     assert (await worker.presence.roster("room")).members == [Present("peer")]
 
 
+async def test_a_leave_of_the_same_turn_is_behind_the_join_that_took_the_member_over(make_worker: MakeWorker) -> None:
+    worker = await make_worker("a")
+    await worker.bus.subscribe(["room"])
+    entry, _ = await join(worker)
+    joining = asyncio.create_task(join(worker, offered="f1", fresh="f2"))
+    # The task begins, and then this goes on, in one turn of the event loop.
+    await asyncio.sleep(0)
+    assert not await worker.presence.leave(entry)
+    _, result = await joining
+    assert result.resumed
+    assert (await worker.presence.roster("room")).members == [Present("peer")]
+
+
 async def test_a_join_whose_reply_was_lost_can_be_undone_by_its_key(make_worker: MakeWorker) -> None:
     worker = await make_worker("a")
     await join(worker, fresh="f1")

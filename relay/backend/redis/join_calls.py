@@ -78,11 +78,14 @@ class JoinCalls:
         call = JoinCall(attempt, wait, loop.create_future())
         self._outboxes.watch(attempt.room, call.reply, lambda reply: reply[0] == b"joined")
         if not self._calls:
-            loop.call_soon(self._send)
+            loop.call_soon(self.send)
         self._calls.append(call)
         return call
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """Make the calls of this turn now, so that they are ahead of what follows."""
+        if not self._calls:
+            return
         calls, self._calls = [call for call in self._calls if not call.reply.done()], []
         ready = []
         for call in calls:

@@ -184,6 +184,8 @@ class RedisPresence:
 
     def leave(self, entry: PresenceEntry, *, hold: float = 0) -> asyncio.Future[bool]:
         """Call leave.lua."""
+        # Of a member that has joined in this turn already, over another connection, only the earlier membership leaves.
+        self._joins.send()
         room = entry.room
         keys: tuple[str, ...] = (
             *self._keys.of_room(room),
