@@ -76,7 +76,7 @@ async def test_the_other_replica_does_not_confirm_alone_when_one_has_just_left(
             client.replicaof("NO", "ONE")
         began = asyncio.get_running_loop().time()
         assert (await say(ann, "meanwhile"))["type"] == "ack"
-        assert asyncio.get_running_loop().time() - began > 2.9
+        assert asyncio.get_running_loop().time() - began > 2
         assert not other.client.xrange("relay:{room}:log")[1:]
         # It counts no more.
         waits = await asyncio.to_thread(_waits_for, own_redis)

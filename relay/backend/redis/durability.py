@@ -40,11 +40,11 @@ _GRACE: Final = 1.0
 
 _LOG_INTERVAL: Final = 10.0
 
-_COUNT_INTERVAL: Final = 2.0
-"""Seconds between two questions about the replicas that are in sync."""
-
-_PATIENCE: Final = 0.75
+_PATIENCE: Final = 0.6
 """The share of the timeout for which a replica that leaves still counts, so that what waits for it is in time."""
+
+_COUNTS: Final = 10
+"""How often the replicas are counted within the timeout, and once a second at least."""
 
 
 @dataclass(slots=True)
@@ -114,7 +114,10 @@ class Replicas:
         # The run of Redis on that connection.
         self._its_run = ""
         self._in_sync = InSyncReplicas(number, timeout * _PATIENCE)
-        self._count_at = 0.0
+        # Seconds between two counts. WAIT holds them up, so one for more replicas than `number` takes no longer.
+        self._interval = min(1.0, timeout / _COUNTS)
+        self._counting = False
+        self._count_timer: asyncio.TimerHandle | None = None
         self._pending = Pending()
         self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -138,8 +141,9 @@ class Replicas:
         if self._kept is not None:
             await self._kept.stop()
             self._awake.close()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._count_timer):
+            if timer is not None:
+                timer.cancel()
         if self._connection is not None:
             self._connection.abort()
         self._fail([*(self._asked or ()), *self._waiting], "this worker stops")
@@ -208,11 +212,9 @@ class Replicas:
 
     def _ask(self, connection: RedisConnection, asked: list[_Receipt]) -> None:
         now, needed = self._awake.now, self._in_sync.needed
-        seconds = self._in_sync.patience if self._in_sync.has_spare else asked[-1].deadline - now
-        milliseconds = max(1, round(seconds * 1000))
+        left = asked[-1].deadline - now
+        milliseconds = max(1, round((min(left, self._interval) if self._in_sync.has_spare else left) * 1000))
         self._asked, self._silent_at = asked, now + milliseconds / 1000 + _GRACE
-        if now >= self._count_at:
-            self._count_replicas(connection, self._its_run)
         # A write that takes no memory, of a key that has a time to live already.
         connection.send(self._run.renewal())
         connection.send(pack("WAIT", needed, milliseconds))
@@ -220,10 +222,25 @@ class Replicas:
         self._pending.add(0, written.append)
         self._pending.add(0, partial(self._answered, connection, written, needed))
 
-    def _count_replicas(self, connection: RedisConnection, run: str) -> None:
-        self._count_at = self._awake.now + _COUNT_INTERVAL
-        connection.send(pack("INFO", "replication"))
-        self._pending.add(0, partial(self._in_sync.count, run))
+    def _count_later(self) -> None:
+        if self._count_timer is not None:
+            self._count_timer.cancel()
+        self._count_timer = self._awake.call_at(self._awake.now + self._interval, self._count)
+
+    def _count(self) -> None:
+        """Ask which replicas are in sync, also while no message waits: the next one may meet a master of the past."""
+        self._count_timer = None
+        if self._connection is None:
+            return
+        if not self._counting:
+            self._counting = True
+            self._connection.send(pack("INFO", "replication"))
+            self._pending.add(0, partial(self._counted, self._its_run))
+        self._count_later()
+
+    def _counted(self, run: str, reply: Any) -> None:
+        self._counting = False
+        self._in_sync.count(run, reply, self._awake.now)
 
     def _answered(self, connection: RedisConnection, written: Sequence[Any], needed: int, reply: Any) -> None:
         asked, self._asked = self._asked or [], None
@@ -240,11 +257,8 @@ class Replicas:
         elif reply >= needed:
             self._confirm(asked)
         elif needed > self._number:
-            self._in_sync.lack(reply)
-            if reply >= self._number:
-                self._confirm(asked)
-            else:
-                self._put_back(asked)
+            # By the next count, one of the replicas may have left.
+            self._put_back(asked)
         else:
             self._fail(asked, f"{reply} of {self._number} replicas had it within {self._timeout:g} s")
         self._flush_soon()
@@ -308,7 +322,7 @@ class Replicas:
                 counted: asyncio.Future[Any] = self._loop.create_future()
                 connection.send(pack("INFO", "replication"))
                 pending.add(0, partial(set_result, counted))
-                self._in_sync.count(its_run, await counted)
+                self._in_sync.count(its_run, _read_info(await counted), self._awake.now)
         except BaseException as error:
             connection.abort()
             if isinstance(error, TimeoutError):
@@ -316,6 +330,8 @@ class Replicas:
                 raise RedisUnreachable(text, text) from None
             raise
         self._connection, self._pending, self._its_run = connection, pending, its_run
+        self._counting = False
+        self._count_later()
         self._reconnector.confirmed()
         self._flush_soon()
 
@@ -341,6 +357,15 @@ def _read(reply: Any) -> str:
         text = "Redis does not tell its run id, without which no replica can be counted: give the relay's user +info"
         raise RedisUnreachable(text, text)
     return run
+
+
+def _read_info(reply: Any) -> Any:
+    """Return a reply to INFO; raises `RedisUnreachable` if there is none, or an error."""
+    if isinstance(reply, RelayError):
+        raise RedisUnreachable("connection lost while the replicas were asked for", "connection lost")
+    if isinstance(reply, Exception):
+        raise refused(str(reply))
+    return reply
 
 
 def _pass_on(one: _Receipt, outcome: Receipt | RelayError) -> None:

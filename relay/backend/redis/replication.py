@@ -35,11 +35,6 @@ class Replication:
         behind = max((int(written[1]) - offset for offset, _ in found), default=0)
         return cls(len(found), max((lag for _, lag in found), default=0), max(0, behind))
 
-    @staticmethod
-    def in_sync(text: str, most_lag: float) -> int:
-        """Count the replicas in that section that have acknowledged within so many seconds."""
-        return sum(int(lag) <= most_lag for _, lag in _REPLICA.findall(text))
-
 
 class RedisReplication:
     """Asks Redis from time to time; `needed` is how many replicas must have a message (the setting `durability`).
