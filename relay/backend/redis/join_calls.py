@@ -1,6 +1,7 @@
 """Calls of join.lua: those of one turn of the event loop share the registration of their rooms."""
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -25,8 +26,8 @@ _OPENS = {None: "", True: "open", False: "enter"}
 CONFIRMATION = 2.0
 """Seconds after Redis came back in which workers confirm rooms: a worker connects again within about a second."""
 
-_NOT_SENT = [b"unknown"]
-"""The reply to a call that was not sent: it is to be made again, as after this result of join.lua."""
+NOT_SENT = [b"unsent"]
+"""The reply to a call that was not sent: it is to be made again. It is no result of join.lua."""
 
 
 class JoinCall:
@@ -93,16 +94,26 @@ class JoinCalls:
                 ready.append(call)
             else:
                 # The connection was lost in this turn. The next one may lead to another run of Redis.
-                call.reply.set_result(_NOT_SENT)
+                call.reply.set_result(NOT_SENT)
         if ready:
-            self._registration.register([call.attempt.room for call in ready])
-            for call in ready:
-                try:
-                    self._run(call)
-                except Exception as error:
-                    call.reply.set_exception(error)
+            self._make(ready)
             # In this turn, and not in the next one, for which the connection has planned its write.
             self._client.flush()
+
+    def _make(self, calls: Sequence[JoinCall]) -> None:
+        """Register the rooms of these calls, and make them; a call gets the error that keeps it from being made."""
+        try:
+            # Many clients may come to one room in a turn.
+            self._registration.register(list(dict.fromkeys(call.attempt.room for call in calls)))
+        except Exception as error:
+            for call in calls:
+                _fail(call, error)
+            return
+        for call in calls:
+            try:
+                self._run(call)
+            except Exception as error:
+                _fail(call, error)
 
     def _run(self, call: JoinCall) -> None:
         attempt, room = call.attempt, call.attempt.room
@@ -167,3 +178,9 @@ class JoinCalls:
         if self._client.headroom.level is Level.FULL:
             return "member"
         return "closed" if barred == "no_such_room" else "room" if barred else ""
+
+
+def _fail(call: JoinCall, error: Exception) -> None:
+    # A call that has its reply already must not keep the others from theirs.
+    if not call.reply.done():
+        call.reply.set_exception(error)

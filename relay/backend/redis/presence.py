@@ -19,7 +19,7 @@ from relay.backend.presence import (
     too_many_places,
 )
 from relay.backend.redis import infos
-from relay.backend.redis.join_calls import CONFIRMATION, JoinCalls
+from relay.backend.redis.join_calls import CONFIRMATION, NOT_SENT, JoinCalls
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.outboxes import RedisOutboxes
 from relay.backend.redis.place import Redis
@@ -48,8 +48,8 @@ _HELD, _UNCONFIRMED, _BEHIND = 1, 2, 3
 _CONFIRMATION_STEP = 0.1
 """Seconds between two calls of a join that waits until its room is confirmed."""
 
-_AGAIN = ([b"unconfirmed"], [b"unknown"], [b"late"])
-"""Results of join.lua that do nothing, and change in a moment.
+_AGAIN = (NOT_SENT, [b"unconfirmed"], [b"unknown"], [b"late"])
+"""Replies to a join that has done nothing, after which it is made again in a moment.
 
 `late` is one of them: this worker has stood still, so that its lease is over, or it takes the time of Redis's clock for
 another one. The next heartbeat mends either.
@@ -296,6 +296,8 @@ class RedisPresence:
                 return RulesLost()
             case [b"unknown" | b"unconfirmed"]:
                 return Unavailable("Redis has lost the rules of this room, and the worker that has them is silent")
+            case [b"unsent"]:
+                return Unavailable("the connection to Redis was lost before the join could be sent")
             case [b"password", salt]:
                 return PasswordNeeded(room, salt.decode(), wrong=bool(attempt.password))
             case [reason] if reason in _REFUSALS:
