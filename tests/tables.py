@@ -25,6 +25,7 @@ from relay.gateways.signalr import messages as hub_messages
 from relay.gateways.signalrclassic import invocations, polls, request
 from relay.gateways.sip import location, message, nonce_counts, transactions
 from relay.gateways.sip import session as sip_session
+from relay.gateways.socketio import engine
 from relay.gateways.websync import channels as websync_channels
 from relay.gateways.websync import messages as websync_messages
 from relay.gateways.xhrsignaling import form, readers
@@ -68,6 +69,11 @@ BOUNDS: Final[Sequence[tuple[str, int, str]]] = (
     ("Bytes of these writes", tree_changes.MOST_PREPARED_BYTES, "error too_many_disconnects"),
     ("Segments of Firebase's polls that wait for others", segments.MOST_EARLY, "HTTP 400 bad_query"),
     ("Fields of a form of XHR-Signaling", form.MAX_FIELDS, "HTTP 400 bad_body"),
+    (
+        "Late acknowledgements of Socket.IO that wait for a pong",
+        engine.MOST_ECHOES,
+        "an event that its client emits again may count as a new one",
+    ),
     (
         "Messages in one frame or post of SignalR",
         hub_messages.MAX_MESSAGES,

@@ -42,6 +42,9 @@ _LEAVING: Final = frozenset({1000, 1001})
 _PACKETS_PER_TURN: Final = 64
 """Packets of a payload that are handled before other clients get their turn."""
 
+MOST_ECHOES: Final = 64
+"""Callbacks of a session that wait for a pong; beyond them, no further pong is asked for."""
+
 _RULES: Final = PollingRules(lost_with_request=True, repeated_answers=1)
 """One poll and one post at a time.
 
@@ -165,6 +168,7 @@ class EngineSession:
         "_last_heard",
         "_mark",
         "_paused",
+        "_pongs_asked_for",
         "_sessions",
         "_silence_timer",
         "_text_only",
@@ -204,6 +208,7 @@ class EngineSession:
         self._upgraded_at: UpgradePoint | None = None
         # Called at the next pong; None while none is awaited.
         self._echoes: list[Callable[[], None]] | None = None
+        self._pongs_asked_for = 0
         self.id = sid or sessions.new_id()
         self.announced = False
         self.ticket = ticket
@@ -420,11 +425,22 @@ class EngineSession:
     def echo(self, answered: Callable[[], None]) -> Frame | None:
         """Return a ping to be written at once, and call back at the next pong, which may be that of an earlier ping.
 
-        Returns None, and does not call back, if the client is the one that pings.
+        A callback that waits already is called once. Returns None, and does not call back, if the client is the one
+        that pings, if the session has ended, or if `MOST_ECHOES` other callbacks wait.
         """
-        if self._framing.control.ping is not None:
-            self._echoes = [*(self._echoes or ()), answered]
-        return self._framing.control.ping
+        ping = self._framing.control.ping
+        # In a session that has ended, a callback would be a part of a cycle; see the top of this module.
+        if ping is None or self._ended:
+            return None
+        echoes = self._echoes or []
+        if answered not in echoes:
+            # A client may answer no ping, and send other packets for ever.
+            if len(echoes) >= MOST_ECHOES:
+                return None
+            echoes.append(answered)
+            self._echoes = echoes
+        self._pongs_asked_for += 1
+        return ping
 
     def check(self) -> None:
         """Close the session if the client has sent nothing since the ping, unless the relay has paused reading."""
@@ -497,7 +513,12 @@ class EngineSession:
             if self._handler is not None:
                 self._handler.message(packet.data, binary=packet.binary)
             return
-        self.count_packet(len(packet.data))
+        if packet.kind == PONG and self._pongs_asked_for:
+            # Only its size counts: the client sends it for the relay, and not of its own accord.
+            self._pongs_asked_for -= 1
+            self.count_packet(len(packet.data), least=0)
+        else:
+            self.count_packet(len(packet.data))
         if packet.kind == PING:
             if self._framing.control.ping is not None:
                 raise BadPacket("a ping, which only the server sends in this revision")

@@ -600,3 +600,52 @@ async def test_a_brake_ends_with_its_session() -> None:
         session.disconnected(1006, None)
         session.count_packet(1)
         assert (brake._timer, session._brake) == (None, None)
+
+
+# Echoes: pings of which the pong is awaited.
+
+
+async def test_a_callback_that_waits_for_a_pong_is_called_once_however_often_it_asks() -> None:
+    async with engine() as one:
+        _, session = one.socket()
+        calls: list[str] = []
+
+        class Caller:
+            def read(self) -> None:
+                calls.append("read")
+
+        caller = Caller()
+        assert all(session.echo(caller.read) for _ in range(3))
+        session.received(Frame(b"3"))
+        session.received(Frame(b"3"))
+        assert calls == ["read"]
+
+
+async def test_a_client_that_answers_no_ping_is_asked_for_a_bounded_number_of_pongs() -> None:
+    async with engine() as one:
+        _, session = one.socket()
+        calls: list[int] = []
+        pings = [session.echo(lambda number=number: calls.append(number)) for number in range(1000)]
+        assert pings[64:] == [None] * 936
+        session.received(Frame(b"3"))
+        assert calls == list(range(64))
+
+
+async def test_a_session_that_has_ended_keeps_no_callback() -> None:
+    async with engine() as one:
+        _, session = one.socket()
+        session.disconnected(1006, None)
+        assert session.echo(list) is None
+        assert session._echoes is None
+
+
+async def test_a_pong_that_the_relay_has_asked_for_costs_no_packet() -> None:
+    async with engine(message_rate=1) as one:
+        connection, session = one.socket()
+        for _ in range(100):
+            session.echo(list)
+            session.received(Frame(b"3"))
+        assert connection.paused == []
+        for _ in range(20):
+            session.received(Frame(b"3"))
+        assert connection.paused == [True]
