@@ -57,8 +57,8 @@ class Subscriber:
         self._channels: dict[str, None] = {}
         self._confirmed: set[bytes] = set()
         # The callers that wait, by channel; and by the time at which their wait ends, which never decreases.
-        self._confirming: dict[bytes, list[asyncio.Future[None]]] = {}
-        self._deadlines: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._confirming: dict[bytes, dict[asyncio.Future[None], None]] = {}
+        self._deadlines: deque[tuple[float, bytes, asyncio.Future[None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._connection: RedisConnection | None = None
         self._reconnector = Reconnector("subscription", self._connect, on_reconnect)
@@ -81,6 +81,11 @@ class Subscriber:
             self._awake.close()
         if self._timer is not None:
             self._timer.cancel()
+        # No timer ends these waits any more.
+        deadlines, self._deadlines = self._deadlines, deque()
+        self._confirming.clear()
+        for _, _, confirmation in deadlines:
+            _fail(confirmation, Unavailable("the worker has closed its subscriptions"))
         if self._connection is not None:
             self._connection.abort()
 
@@ -124,21 +129,35 @@ class Subscriber:
         """Return a future for the confirmation of a channel; it is the caller's own, who may be cancelled."""
         self._channels[channel] = None
         confirmation: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._confirming.setdefault(channel.encode(), []).append(confirmation)
+        self._await_confirmation(channel.encode(), confirmation)
+        return confirmation
+
+    def _await_confirmation(self, channel: bytes, confirmation: asyncio.Future[None]) -> None:
+        """Resolve the future when Redis confirms the channel, or fail it when the time for that is over."""
+        self._confirming.setdefault(channel, {})[confirmation] = None
         deadlines = self._deadlines
-        while deadlines and deadlines[0][1].done():
-            deadlines.popleft()
-        deadlines.append((self._awake.now + self._timeout, confirmation))
+        while deadlines and deadlines[0][2].done():
+            self._forget(*deadlines.popleft()[1:])
+        deadlines.append((self._awake.now + self._timeout, channel, confirmation))
         if self._timer is None:
             self._timer = self._awake.call_at(deadlines[0][0], self._check_deadlines)
-        return confirmation
+
+    def _forget(self, channel: bytes, confirmation: asyncio.Future[None]) -> None:
+        """Forget a caller that waits no more: while Redis confirms nothing, nothing else would remove it."""
+        waiting = self._confirming.get(channel)
+        if waiting is not None:
+            waiting.pop(confirmation, None)
+            if not waiting:
+                del self._confirming[channel]
 
     def _check_deadlines(self) -> None:
         """Give up the confirmations that should have come by now."""
         deadlines = self._deadlines
-        while deadlines and (deadlines[0][1].done() or deadlines[0][0] <= self._awake.now):
+        while deadlines and (deadlines[0][2].done() or deadlines[0][0] <= self._awake.now):
             text = f"Redis did not confirm a subscription within {self._timeout:g} s"
-            _fail(deadlines.popleft()[1], Unavailable(text))
+            _, channel, confirmation = deadlines.popleft()
+            _fail(confirmation, Unavailable(text))
+            self._forget(channel, confirmation)
         self._timer = self._awake.call_at(deadlines[0][0], self._check_deadlines) if deadlines else None
 
     def rebuild(self, cause: RedisUnreachable) -> None:

@@ -1,6 +1,7 @@
 """Subscriptions to sharded Redis channels at one node, which end when their slot goes elsewhere."""
 
 from asyncio import Future
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -37,10 +38,13 @@ class ShardSubscriber(Subscriber):
         for channel in channels:
             name = channel.encode()
             self._channels.pop(channel, None)
-            # The lines have one confirmation of each channel, for all who wait for it.
-            waiting = self._confirming.pop(name, None)
+            # The lines have one confirmation of each channel, for all who wait for it; an earlier one is done.
+            waiting = [one for one in self._confirming.pop(name, ()) if not one.done()]
             given[channel] = Subscription(name in self._confirmed, waiting[0] if waiting else None)
             self._confirmed.discard(name)
+        # The other node has a deadline of its own for each confirmation, and this one may close before.
+        names = {channel.encode() for channel in given}
+        self._deadlines = deque(one for one in self._deadlines if one[1] not in names)
         # Also if the node has lost the slots: then it answers with errors, which change nothing.
         if self._connection is not None:
             self._send_unsubscribe(self._connection, list(given))
@@ -54,7 +58,7 @@ class ShardSubscriber(Subscriber):
             if one.was_confirmed:
                 self._confirmed.add(name)
             if one.waiting is not None and not one.waiting.done():
-                self._confirming[name] = [one.waiting]
+                self._await_confirmation(name, one.waiting)
         self._send_subscribe(list(given))
 
     def _send_subscribe(self, channels: Sequence[str]) -> None:

@@ -47,6 +47,28 @@ async def test_a_subscription_counts_only_when_it_is_confirmed(server: ScriptedR
         await ear.subscriber.subscribe(["b"])
 
 
+async def test_callers_that_wait_no_more_are_forgotten_while_nothing_is_confirmed(server: ScriptedRedis) -> None:
+    server.answer = lambda command: None
+    ear = Ear(server, timeout=0.1)
+    async with ear.subscriber:
+        callers = [asyncio.create_task(ear.subscriber.subscribe(["a", "b"])) for _ in range(3)]
+        await asyncio.sleep(0)
+        callers[0].cancel()
+        await asyncio.wait(callers)
+        assert (ear.subscriber._confirming, len(ear.subscriber._deadlines)) == ({}, 0)
+
+
+async def test_a_caller_that_waits_when_the_subscriber_closes_gets_an_error(server: ScriptedRedis) -> None:
+    server.answer = lambda command: None
+    ear = Ear(server, timeout=60)
+    async with ear.subscriber:
+        caller = asyncio.create_task(ear.subscriber.subscribe(["a"]))
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable):
+            await caller
+
+
 async def test_each_caller_waits_for_itself(server: ScriptedRedis) -> None:
     server.answer = lambda command: None
     ear = Ear(server, timeout=0.5)

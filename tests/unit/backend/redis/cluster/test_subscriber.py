@@ -8,6 +8,7 @@ import pytest
 from relay.backend.redis.cluster.slots import slot_of_key
 from relay.backend.redis.cluster.subscriber import ShardSubscriber, Subscription
 from relay.backend.redis.connection import Dialer
+from relay.model.errors import Unavailable
 from tests.unit.backend.redis.conftest import ScriptedRedis, array
 
 
@@ -91,6 +92,33 @@ async def test_a_subscriber_that_waits_gets_its_confirmation_from_the_other_node
         await waiting
     # It was not confirmed before, so nothing can have been missed.
     assert desk.arrivals == []
+
+
+async def test_a_confirmation_that_another_node_is_to_give_outlives_this_node(
+    desk: Desk, server: ScriptedRedis
+) -> None:
+    server.answer = lambda command: None
+    other = Desk(server)
+    server.answer = lambda command: None
+    async with other.subscriber:
+        waiting = asyncio.get_running_loop().create_future()
+        other.subscriber.go_on({"r:{a}": Subscription(waiting=waiting)})
+        given = other.subscriber.give_up(["r:{a}"])
+        assert given == {"r:{a}": Subscription(waiting=waiting)}
+    assert not waiting.done()
+    desk.subscriber.go_on(given)
+    # That one ends the wait when it closes, or when the time is over.
+    await desk.subscriber.__aexit__(None, None, None)
+    assert isinstance(waiting.exception(), Unavailable)
+
+
+async def test_a_confirmation_that_was_given_up_does_not_hide_the_next_one(desk: Desk, server: ScriptedRedis) -> None:
+    server.answer = lambda command: None
+    earlier, later = (asyncio.get_running_loop().create_future() for _ in range(2))
+    desk.subscriber.go_on({"r:{a}": Subscription(waiting=earlier)})
+    earlier.cancel()
+    desk.subscriber.go_on({"r:{a}": Subscription(waiting=later)})
+    assert desk.subscriber.give_up(["r:{a}"]) == {"r:{a}": Subscription(waiting=later)}
 
 
 async def test_any_other_error_begins_the_connection_anew(desk: Desk) -> None:
