@@ -14,10 +14,11 @@ _LOCKS = 256
 class RoomSubscriptions:
     """Subscribes before the first join of a room, and unsubscribes after the last leave. Observers count, too.
 
-    The two can race: a member may join a room while the worker unsubscribes it. So both take the room's lock, and then
-    check the room's members. A join stages its member under the lock, before it subscribes; an unsubscription
-    that gets the lock afterwards finds the member and does nothing. A join that gets the lock second finds the room
-    unsubscribed and subscribes anew.
+    The two can race: a member may join a room while the worker unsubscribes it. So an unsubscription takes the room's
+    lock, and then looks for listeners. A join takes the lock as well, unless the room is subscribed and nobody has the
+    lock: then it stages its member in the same step, without a wait. Under the lock, a join stages its member before it
+    subscribes. An unsubscription that begins afterwards finds the member and does nothing. A join that gets the lock
+    second finds the room unsubscribed and subscribes anew.
 
     Leaving takes no lock. It only notes that the room fell idle, and the next round of upkeep unsubscribes: most rooms
     that empty fill again soon, when their only member reconnects.
