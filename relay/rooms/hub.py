@@ -61,9 +61,10 @@ class Hub:
     `on_gap` is called with rooms that may have missed events; their events are buffered until `recover`. `on_count` is
     called with a room whose number of members may have changed, if it has observers that are sent this number.
     `on_new_epoch` is called with a room that only has observers here, and of which Redis has or may have lost members.
-    `on_joined` is called with a room that has a new member, and that is not known to be watched. `on_rules` takes the
-    new rules of a room, and returns whether they are news for its members. `on_put_out` is called with a room that has
-    put members out, `on_closed` with one that ends.
+    `on_joined` is called with a room that a client has joined on another worker, and that is not known to be watched: a
+    member that joins here learns from its own join whether the room is. `on_rules` takes the new rules of a room, and
+    returns whether they are news for its members. `on_put_out` is called with a room that has put members out,
+    `on_closed` with one that ends.
     """
 
     def __init__(
@@ -154,22 +155,39 @@ class Hub:
             self._deliver_message(room, event)
         elif isinstance(event, TakenOver):
             self._displace(room, event)
+            self._look_for_watcher(room, event)
         elif isinstance(event, _PRESENCE):
             room.changed = event.id
             self._notices.add(room, event)
             if not isinstance(event, MemberChanged):
                 self._count(room)
             if isinstance(event, MemberJoined):
+                self._look_for_watcher(room, event)
                 self._note_arrival(room, event.peer)
         else:
             self.room_notices.deliver(room, event)
         if room.joining or room.on_delivered:
             self._advance(room)
 
-    def _note_arrival(self, room: LocalRoom, peer: str) -> None:
-        # A watcher that joined here has marked the room already.
-        if not room.watched and not room.of_peer(peer):
+    def _look_for_watcher(self, room: LocalRoom, event: MemberJoined | TakenOver) -> None:
+        """Have the backend asked whether the room is watched, unless a join here has told or will tell.
+
+        A join tells of all watchers that came before it. While a member waits for its welcome, the event may be that of
+        its own join: `_deliver_backlog` and `withdraw` look later.
+        """
+        if room.watched:
+            return
+        if not any(not one.welcomed or event.id <= one.since for one in room.of_peer(event.peer)):
             self._on_joined(room.name)
+
+    def withdraw(self, member: Member) -> None:
+        """Take out a member that was not admitted; a client with its peer id may have joined on another worker."""
+        room = self.rooms.get(member.room)
+        self.rooms.remove(member)
+        if room is not None and not room.watched and any(_is_arrival(one, member) for one in member.backlog or ()):
+            self._on_joined(room.name)
+
+    def _note_arrival(self, room: LocalRoom, peer: str) -> None:
         if room.arrivals is not None:
             for callback in [*room.arrivals.get(peer, ())]:
                 callback()
@@ -352,6 +370,8 @@ class Hub:
             if event.id > newest:
                 self._deliver_past(member, event)
                 newest = event.id
+            if event.id > member.since and not room.watched and _is_arrival(event, member):
+                self._on_joined(room.name)
             if isinstance(event, TakenOver) and event.peer == member.peer:
                 self._displace(room, event)
             elif isinstance(event, Kicked | RoomClosed) and event.id > member.since and isinstance(member, Member):
@@ -477,3 +497,8 @@ class Hub:
         self._metrics.message_losses.labels(reason).inc()
         detail: dict[str, object] = {"reason": reason, "id": str(message_id)}
         return Failure("messages_lost", ERRORS["messages_lost"][1], room=room, detail=detail)
+
+
+def _is_arrival(event: RoomEvent, member: Listener) -> bool:
+    """Whether a client with the member's peer id has joined by this event: this client, or another one."""
+    return isinstance(event, MemberJoined | TakenOver) and event.peer == member.peer

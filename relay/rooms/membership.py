@@ -228,7 +228,7 @@ class Membership:
         self._departures.schedule(entry, hold=hold)
 
     def _remove(self, member: Member) -> None:
-        self._rooms.remove(member)
+        self._hub.withdraw(member)
         self._subscriptions.note_idle(member.room)
 
     @staticmethod

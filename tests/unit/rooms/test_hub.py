@@ -661,3 +661,46 @@ def test_a_replayed_message_that_a_codec_cannot_write_is_reported(world: World, 
 def test_connections_have_the_methods_that_a_member_writes_with() -> None:
     for connection in (WireConnection, QueuedConnection):
         assert {"write", "write_batch", "close"} <= set(dir(connection))
+
+
+# Watchers on other workers: a room's members are pinged more often from then on.
+
+
+def test_a_watcher_that_joins_elsewhere_is_noticed_although_a_member_here_has_its_peer_id(world: World) -> None:
+    world.add("b")
+    world.add("a", seq=1)
+    # Its own join, which has told whether the room is watched.
+    world.hub.deliver([MemberJoined("room", an_id(1), "a")])
+    assert world.joined == []
+    world.hub.deliver([MemberJoined("room", an_id(2), "a")])
+    assert world.joined == ["room"]
+
+
+def test_a_watcher_that_takes_a_member_over_elsewhere_is_noticed(world: World) -> None:
+    world.add("b")
+    world.add("a")
+    world.hub.deliver([TakenOver("room", an_id(1), "a", 2)])
+    assert [member.peer for member in world.rooms.members()] == ["b"]
+    assert world.joined == ["room"]
+
+
+@pytest.mark.parametrize(("welcome", "looked"), [(1, []), (0, ["room"])])
+def test_an_arrival_ahead_of_the_welcome_may_be_that_of_another_client(
+    world: World, welcome: int, looked: list[str]
+) -> None:
+    world.add("b")
+    member = world.stage("a")
+    world.hub.deliver([MemberJoined("room", an_id(1), "a")])
+    assert world.joined == []
+    world.admit(member, welcome)
+    assert world.joined == looked
+
+
+def test_an_arrival_is_noticed_although_the_join_of_its_peer_here_fails(world: World) -> None:
+    world.add("b")
+    member, other = world.stage("a"), world.stage("c")
+    world.hub.deliver([MemberJoined("room", an_id(1), "a")])
+    world.hub.withdraw(other)
+    assert world.joined == []
+    world.hub.withdraw(member)
+    assert world.joined == ["room"]
