@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from relay.awake import AwakeTime
 from relay.backend.headroom import Headroom
 from relay.backend.redis.clock import RedisClock
-from relay.backend.redis.connection import Dialer, Done, Pending, RedisConnection, call, pack, refused
+from relay.backend.redis.connection import Dialer, Done, Patience, Pending, RedisConnection, call, pack, refused
 from relay.backend.redis.fence import Fence, Fenced
 from relay.backend.redis.place import RedisPlace, ignore
 from relay.backend.redis.reconnect import Reconnector
@@ -65,6 +65,7 @@ class RedisClient(RedisPlace):
         self.fenced = clustered or dialer.has_sentinels
         self._on_lost = on_lost
         self._dialer = dialer
+        self._patience = Patience()
         self._timeout = timeout
         self._max_waiting = waiting
         self._waiting_bytes = 0
@@ -242,7 +243,9 @@ class RedisClient(RedisPlace):
     async def _open(self) -> None:
         # Each connection has its own: replies of one that is given up must not be taken for replies of the next one.
         pending = Pending()
-        connection = await self._dialer.open(pending.resolve, lambda: self._lost(connection, pending, OutcomeUnknown()))
+        connection = await self._dialer.open(
+            pending.resolve, lambda: self._lost(connection, pending, OutcomeUnknown()), self._patience
+        )
         try:
             # Within a time limit: a stopped Redis accepts connections, and does not answer.
             async with self._awake.limit(self._timeout):

@@ -11,7 +11,8 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -23,14 +24,14 @@ from redis.exceptions import RedisError
 
 from relay.backend.redis.lookups import Lookups
 from relay.backend.redis.replies import RedisUnreachable, reason_of, reply_in, report_of
-from relay.backend.redis.sentinel import MasterFinder
+from relay.backend.redis.sentinel import NOT_MASTER, MasterFinder
 from relay.config.redis_url import Address, RedisUrl, parse_redis_url, redact, secrets_of
 from relay.model.errors import NotAllowed
 
 log = logging.getLogger("relay.backend.redis")
 
 _MORE_TIME = 2
-"""Times its timeout that an attempt has after one that was late: on a busy machine, a TLS handshake may need that."""
+"""Times its timeout that an attempt has after a late one (`Patience`)."""
 
 _LATE = 0.4
 """The part of its time after which a failure is late; the sentinels, where there are any, have half of it."""
@@ -127,6 +128,41 @@ class RedisConnection:
         """Go on."""
 
 
+class Patience:
+    """How much time the next attempt of one owner of connections has.
+
+    An attempt has `timeout` seconds, or twice as many after one that failed late (`_LATE`), for whatever cause. All
+    that an attempt has done is lost with it, and a busy worker would begin the same TLS handshake again and again.
+    """
+
+    def __init__(self) -> None:
+        self._times = 1
+
+    def limit(self, timeout: float) -> float:
+        """Return the seconds of the next attempt."""
+        return self._times * timeout
+
+    def note(self, *, late: bool) -> None:
+        """Note whether an attempt was late."""
+        self._times = _MORE_TIME if late else 1
+
+
+class _Attempt:
+    """An attempt under way: its `time`, the `master` that it is to reach, and whether that was `replaced` meanwhile."""
+
+    def __init__(self, limit: float) -> None:
+        self.time = asyncio.timeout(limit)
+        self.master: Address | None = None
+        self.replaced = False
+
+    def end_unless_to(self, master: Address) -> None:
+        """End the attempt if it is to reach another Redis than the master."""
+        # Once its time is over, it ends anyway.
+        if self.master not in {None, master} and not self.replaced and not self.time.expired():
+            self.replaced = True
+            self.time.reschedule(asyncio.get_running_loop().time())
+
+
 class Dialer:
     """Opens connections to one Redis; `password` is for a URL that has none.
 
@@ -135,8 +171,9 @@ class Dialer:
     cluster, `address` is that of the node. Dialers that share `lookups` look each name up once. Raises ValueError
     (`NotAllowed`) for a URL that is not valid.
 
-    An attempt has `timeout` seconds, or twice as many after one whose time was over: everything that an attempt has
-    done is lost with it, and a busy worker would begin the same again and again.
+    An attempt has `timeout` seconds, or more by the `Patience` of its owner, also where nobody answers. With sentinels,
+    an attempt ends before when `agreed_master` finds that the master is another one: a longer attempt to reach the old
+    one does not delay the connection to the new one.
     """
 
     def __init__(
@@ -152,7 +189,9 @@ class Dialer:
         lookups: Lookups | None = None,
     ) -> None:
         parsed = _parsed(url)
-        self._timeout = self._limit = timeout
+        self._timeout = timeout
+        self._patience = Patience()
+        self._attempts = set[_Attempt]()
         self._secrets = secrets_of(url, password)
         common: dict[str, Any] = {
             # In RESP 3, messages would come as a type of their own, and every reply would have to be checked for it.
@@ -182,39 +221,65 @@ class Dialer:
         return self._masters is not None
 
     async def agreed_master(self) -> Address | None:
-        """Ask the sentinels for the master; None if no majority of them answers, or there are no sentinels."""
-        return await self._masters.agreed() if self._masters is not None else None
+        """Ask the sentinels for the master; None if no majority of them answers, or there are no sentinels.
+
+        Attempts under way to reach another Redis end.
+        """
+        master = await self._masters.agreed() if self._masters is not None else None
+        if master is not None:
+            for attempt in self._attempts:
+                attempt.end_unless_to(master)
+        return master
 
     async def close(self) -> None:
         """Close the connections to sentinels."""
         if self._masters is not None:
             await self._masters.close()
 
-    async def open(self, on_replies: Replies, on_lost: Callable[[], None]) -> RedisConnection:
-        """Connect within the time of an attempt; raise `RedisUnreachable` if that fails."""
+    async def open(
+        self, on_replies: Replies, on_lost: Callable[[], None], patience: Patience | None = None
+    ) -> RedisConnection:
+        """Connect within the time of an attempt; raise `RedisUnreachable` if that fails.
+
+        Owners that share a dialer have a `patience` of their own: the success of one says nothing of the others.
+        """
+        patience = patience or self._patience
         connection: AbstractConnection | None = None
-        limit, began = self._limit, time.monotonic()
+        limit, began = patience.limit(self._timeout), time.monotonic()
+        attempt = _Attempt(limit)
         try:
-            async with asyncio.timeout(limit):
-                if self._masters is not None:
-                    host, port = await self._masters.find(limit)
-                    self._pool.connection_kwargs |= {"host": host, "port": port}
-                # redis-py keeps these itself: it may swallow a cancellation.
-                self._pool.connection_kwargs |= {"socket_connect_timeout": limit, "socket_timeout": limit}
-                connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-                # A unix socket has none.
-                if (named := self._pool.connection_kwargs.get("host")) is not None:
-                    await self._lookups.find(named)
-                await connection.connect()
+            async with attempt.time:
+                with self._noted(attempt):
+                    if self._masters is not None:
+                        attempt.master = host, port = await self._masters.find(limit)
+                        self._pool.connection_kwargs |= {"host": host, "port": port}
+                    # redis-py keeps these itself: it may swallow a cancellation.
+                    self._pool.connection_kwargs |= {"socket_connect_timeout": limit, "socket_timeout": limit}
+                    connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+                    # A unix socket has none.
+                    if (named := self._pool.connection_kwargs.get("host")) is not None:
+                        await self._lookups.find(named)
+                    await connection.connect()
         # Not only the errors of the network: redis-py raises any kind for options and host names that it cannot use.
         except Exception as error:
+            late = time.monotonic() - began >= _LATE * limit
             if connection is not None:
                 await connection.disconnect(nowait=True)
-            late = time.monotonic() - began >= _LATE * limit
-            self._limit = self._timeout * (_MORE_TIME if late else 1)
+            if attempt.replaced:
+                raise RedisUnreachable(NOT_MASTER, NOT_MASTER) from None
+            patience.note(late=late)
             raise self._unreachable(error, limit) from None
-        self._limit = self._timeout
+        patience.note(late=False)
         return RedisConnection(connection, on_replies, on_lost)
+
+    @contextmanager
+    def _noted(self, attempt: "_Attempt") -> Iterator[None]:
+        """Have `agreed_master` end this attempt while the body runs, and not while it is cleaned up."""
+        self._attempts.add(attempt)
+        try:
+            yield
+        finally:
+            self._attempts.discard(attempt)
 
     def _unreachable(self, error: Exception, limit: float) -> RedisUnreachable:
         """Return the error for the owner of the connection; servers repeat passwords in some of their errors."""

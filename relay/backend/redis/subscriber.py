@@ -11,7 +11,7 @@ import hiredis
 from mypy_extensions import mypyc_attr
 
 from relay.awake import AwakeTime
-from relay.backend.redis.connection import Dialer, RedisConnection, pack, refused
+from relay.backend.redis.connection import Dialer, Patience, RedisConnection, pack, refused
 from relay.backend.redis.reconnect import Reconnector
 from relay.backend.redis.replies import RedisUnreachable
 from relay.backend.redis.sentinel import NOT_MASTER, Address
@@ -52,6 +52,7 @@ class Subscriber:
     ) -> None:
         self._awake = awake or AwakeTime()
         self._dialer = dialer
+        self._patience = Patience()
         self._timeout = timeout
         self.on_arrivals = on_arrivals
         self._channels: dict[str, None] = {}
@@ -173,7 +174,7 @@ class Subscriber:
             self.rebuild(RedisUnreachable(NOT_MASTER, NOT_MASTER))
 
     async def _connect(self) -> None:
-        connection = await self._dialer.open(self._receive, lambda: self._lost(connection))
+        connection = await self._dialer.open(self._receive, lambda: self._lost(connection), self._patience)
         self._connection = connection
         self._send_subscribe(list(self._channels))
 

@@ -8,7 +8,7 @@ from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from relay.backend.redis.client import RedisClient
-from relay.backend.redis.connection import Dialer, Pending, pack
+from relay.backend.redis.connection import Dialer, Patience, Pending, pack
 from relay.backend.redis.lookups import Lookups
 from relay.backend.redis.replies import RedisUnreachable
 from relay.model.errors import Unavailable
@@ -93,6 +93,19 @@ async def test_an_attempt_has_more_time_after_one_whose_time_was_over(server: Sc
     assert await report() == "connection refused"
     await server.start()
     assert await report() == "no answer within 0.3 s"
+
+
+async def test_the_success_of_one_owner_leaves_the_patience_of_another_one(server: ScriptedRedis) -> None:
+    dialer, patience = Dialer(server.url, password="hunter2", timeout=0.2, name="test"), Patience()
+    answer, server.answer = server.answer, lambda _: None
+    with pytest.raises(RedisUnreachable):
+        await dialer.open(lambda _: None, lambda: None, patience)
+    server.answer = answer
+    (await dialer.open(lambda _: None, lambda: None, Patience())).abort()
+    server.answer = lambda _: None
+    with pytest.raises(RedisUnreachable) as raised:
+        await dialer.open(lambda _: None, lambda: None, patience)
+    assert raised.value.report == "no answer within 0.4 s"
 
 
 async def test_nothing_is_sent_over_a_connection_that_is_closing(server: ScriptedRedis) -> None:

@@ -91,6 +91,29 @@ async def test_sentinels_have_more_time_after_an_attempt_whose_time_was_over(sen
             await open_and_end(dialer)
 
 
+async def test_an_attempt_to_reach_a_mute_master_ends_when_the_sentinels_agree_on_another_one(
+    sentinels: Sentinels, server: ScriptedRedis
+) -> None:
+    mute = ScriptedRedis()
+    mute.answer = lambda command: None
+    await mute.start()
+    sentinels.say(*[names(mute.port, 3)] * 3)
+    dialer = Dialer(sentinels.url, password="hunter2", timeout=60, name="test")
+    attempt = asyncio.create_task(open_and_end(dialer))
+    async with asyncio.timeout(5):
+        while not mute.commands:
+            await asyncio.sleep(0.005)
+        assert await dialer.agreed_master() == ("127.0.0.1", mute.port)
+        assert not attempt.done()
+        sentinels.say(*[names(server.port, 4)] * 3)
+        assert await dialer.agreed_master() == ("127.0.0.1", server.port)
+        with pytest.raises(RedisUnreachable, match="the sentinels name another master"):
+            await attempt
+        await open_and_end(dialer)
+    await dialer.close()
+    await mute.stop()
+
+
 async def test_a_sentinel_that_was_cut_off_does_not_decide(sentinels: Sentinels, server: ScriptedRedis) -> None:
     sentinels.say(names(NOBODY, 2), names(server.port, 3), None)
     await open_and_end(dial(sentinels.url))
