@@ -30,7 +30,8 @@ def transfer_of(transport: Transport, *, ended: bool = False) -> Transfer | None
     are on their way.
 
     With `ended`, the transport reports its end right now: the system still knows how much has arrived, but the bytes
-    in the transport's buffer do not count as written any more.
+    in the transport's buffer do not count as written any more. One byte that never arrives does: so no message counts as
+    received that the connection drops from now on.
     """
     sock = transport.get_extra_info("socket")
     if sock is None or (transport.is_closing() and not ended) or not sys.platform.startswith("linux"):
@@ -39,7 +40,7 @@ def transfer_of(transport: Transport, *, ended: bool = False) -> Transfer | None
         waiting = _unacknowledged(sock.fileno())
         if transport.get_extra_info("sslcontext") is not None:
             idle = waiting == 0 and transport.get_write_buffer_size() == 0
-            return Transfer(1, int(idle))
+            return Transfer(1 + ended, int(idle))
         while True:
             (received,) = _TCP_INFO.unpack(_tcp_info(sock.fileno(), _TCP_INFO.size))
             # Bytes that were acknowledged between the two calls would count twice, and so never as received. Each round
@@ -51,7 +52,7 @@ def transfer_of(transport: Transport, *, ended: bool = False) -> Transfer | None
     except (OSError, ValueError, struct.error):
         # A unix socket, an old kernel, or a socket that was closed meanwhile.
         return None
-    return Transfer(received + waiting + transport.get_write_buffer_size(), received)
+    return Transfer(received + waiting + transport.get_write_buffer_size() + ended, received)
 
 
 def is_open(transport: Transport) -> bool:

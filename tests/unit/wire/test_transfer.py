@@ -147,4 +147,6 @@ async def test_while_the_end_is_reported_the_arrived_bytes_are_known() -> None:
     assert found[0] is None
     assert found[1] is not None
     assert found[1].received == before.received
+    # A message that is dropped now has not arrived, although all bytes have that were written.
+    assert found[1].written > found[1].received
     server.close()
