@@ -30,8 +30,8 @@ def transfer_of(transport: Transport, *, ended: bool = False) -> Transfer | None
     are on their way.
 
     With `ended`, the transport reports its end right now: the system still knows how much has arrived, but the bytes
-    in the transport's buffer do not count as written any more. One byte that never arrives does: so no message counts as
-    received that the connection drops from now on.
+    in the transport's buffer do not count as written any more. One byte that never arrives does, so that no message
+    counts as received that the connection drops from now on.
     """
     sock = transport.get_extra_info("socket")
     if sock is None or (transport.is_closing() and not ended) or not sys.platform.startswith("linux"):

@@ -15,6 +15,7 @@ __all__ = ["draw"]
 Results = Mapping[str, Any]
 OURS, PEER, FLOOR, INK, PALE = "#d1495b", "#6c8ead", "#b9c4cd", "#22303c", "#e4e9ed"
 SHAPES = ("50x2", "20x10", "1x200")
+_LINE = 30
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 11,
@@ -39,6 +40,12 @@ def colour(system: Mapping[str, Any]) -> str:
     return FLOOR if system["floor"] else PEER
 
 
+def label(system: Mapping[str, Any]) -> str:
+    """The title; a long one in two lines, as it takes its width from the bars."""
+    title: str = system["title"]
+    return title.replace(", ", ",\n", 1) if len(title) > _LINE else title
+
+
 def bars(axes: Axes, rows: list[tuple[Mapping[str, Any], float]], title: str, unit: str) -> None:
     """Horizontal bars on a logarithmic scale with their numbers, the best one on top."""
     rows = sorted(rows, key=lambda row: row[1], reverse=not title.endswith("a second"))
@@ -46,7 +53,7 @@ def bars(axes: Axes, rows: list[tuple[Mapping[str, Any], float]], title: str, un
     axes.barh(range(len(rows)), values, color=[colour(system) for system, _ in rows], height=0.72)
     axes.set_xscale("log")
     axes.set_xlim(min(values) / 2, max(values) * 4)
-    axes.set_yticks(range(len(rows)), [system["title"] for system, _ in rows])
+    axes.set_yticks(range(len(rows)), [label(system) for system, _ in rows])
     axes.tick_params(length=0)
     axes.set_xticks([])
     axes.minorticks_off()
@@ -65,7 +72,7 @@ def panels(results: Results, found: Medians, wanted: list[tuple[str, str, str, f
         rows.append([(s, value * factor) for s, value in values if value is not None and value > 0])
     if not all(rows):
         return None
-    figure = Figure(figsize=(5.2 * len(wanted), 0.36 * max(map(len, rows)) + 1.3), layout="constrained")
+    figure = Figure(figsize=(5.2 * len(wanted), 0.46 * max(map(len, rows)) + 1.3), layout="constrained")
     for place, ((_, _, title, _), row) in enumerate(zip(wanted, rows, strict=True)):
         bars(figure.add_subplot(1, len(wanted), place + 1), row, title, unit)
     return figure
@@ -73,8 +80,8 @@ def panels(results: Results, found: Medians, wanted: list[tuple[str, str, str, f
 
 def cost(results: Results, found: Medians) -> Figure | None:
     titles = {shape["key"]: shape["title"] for shape in results["shapes"]}
-    wanted = [(key, "cpu", titles[key], 1.0) for key in SHAPES if key in titles]
-    return panels(results, found, wanted, "CPU µs per delivery (log scale)") if wanted else None
+    wanted = [(key, "cpu_message", titles[key], 1.0) for key in SHAPES if key in titles]
+    return panels(results, found, wanted, "CPU µs per message to all others (log scale)") if wanted else None
 
 
 def idle(results: Results, found: Medians) -> Figure | None:
@@ -105,7 +112,7 @@ def latency(results: Results, found: Medians) -> Figure | None:
     axes.axvline(1, color=INK, linewidth=0.8, linestyle=":")
     axes.grid(axis="x", color=PALE)
     axes.set_axisbelow(True)
-    named = [s["title"] + ("" if rate == 2000 else f" (at {rate:g}/s)") for s, _, rate in rows]
+    named = [label(s) + ("" if rate == 2000 else f" (at {rate:g}/s)") for s, _, rate in rows]
     axes.set_yticks(range(len(rows)), named)
     axes.tick_params(length=0, which="both")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} ms")

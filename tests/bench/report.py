@@ -72,14 +72,17 @@ def joined(pieces: Sequence[Results]) -> Results:
 
 
 def rounds_said(results: Results) -> str:
-    """The number of rounds behind the medians; large crowds may have fewer."""
+    """The number of rounds behind the medians, and the loads that had another one."""
     taken: dict[str, int] = {}
     for sample in results["samples"]:
         taken[sample["shape"]] = max(taken.get(sample["shape"], 0), sample["round"] + 1)
-    titles = {shape["key"]: shape["title"] for shape in results["shapes"]}
-    most = max(taken.values(), default=0)
-    fewer = [titles[shape] for shape, rounds in taken.items() if rounds < most]
-    return f"medians of {most} interleaved rounds" + (f" (fewer of: {'; '.join(fewer)})" if fewer else "")
+    titles: dict[int, list[str]] = {}
+    for shape in results["shapes"]:
+        if shape["key"] in taken:
+            titles.setdefault(taken[shape["key"]], []).append(shape["title"])
+    usual = max(titles, key=lambda rounds: len(titles[rounds]), default=0)
+    others = "; ".join(f"{rounds} of {', '.join(titles[rounds])}" for rounds in sorted(titles) if rounds != usual)
+    return f"medians of {usual} interleaved rounds" + (f" ({others})" if others else "")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -222,7 +225,9 @@ def scaling_table(results: Results, found: Medians) -> str:
 
 def honesty(found: Medians) -> str:
     """Remarks about disturbances by the load generator or the machine."""
-    loads = [value for (_, _, name), value in found.items() if name == "load_share"]
+    # The second generator is always busy: it only checks the first one.
+    checks = {shape.key for shape in CHECKS if shape.generator != "load.c"}
+    loads = [value for (_, shape, name), value in found.items() if name == "load_share" and shape not in checks]
     steals = [value for (_, _, name), value in found.items() if name == "stolen_share"]
     lost = sorted({system for (system, _, name), value in found.items() if name == "lost" and value > 0})
     lines = []

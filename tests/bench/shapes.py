@@ -76,7 +76,8 @@ QUICK = ("50x2", "20x10", "1x200")
 
 def scaling(open_files: int) -> list[Shape]:
     """The same deliveries a second for every number of rooms and members: a constant cost shows as a flat line."""
-    most = min(10_000, (open_files - SPARE_FILES) // 2)
+    # The relay gives one address, here that of the load, three quarters of its connections.
+    most = min(10_000, (open_files - SPARE_FILES) * 3 // 8)
     steady = [
         Shape(f"rooms-{rooms}", f"{rooms:,} rooms × 2", "steady", rooms, 2, SCALING_DELIVERIES)
         for rooms in (10, 100, 1000, most)

@@ -109,4 +109,4 @@ def test_a_run_in_pieces_is_one_run() -> None:
     second["samples"] = [{**first["samples"][0], "shape": "1x200", "round": number} for number in (0, 1)]
     text = markdown(joined([first, second]))
     assert "| Relay | 10 | 10 |" in text
-    assert "medians of 2 interleaved rounds (fewer of: 50 rooms × 2), of 5 s each" in text
+    assert "medians of 1 interleaved rounds (2 of 1 × 200), of 5 s each" in text
