@@ -6,7 +6,7 @@ from pathlib import Path
 
 from redis import Redis
 
-__all__ = ["cpu_seconds", "memory", "open_files", "redis_calls", "stolen"]
+__all__ = ["cpu_seconds", "memory", "open_files", "own_cpu_seconds", "processes", "redis_calls", "stolen"]
 
 PROC = Path("/proc")
 
@@ -31,14 +31,18 @@ def processes(root: int) -> list[int]:
 
 def cpu_seconds(roots: Iterable[int]) -> float:
     """CPU time of all threads of these processes and their descendants; the scheduler counts it in nanoseconds."""
+    return own_cpu_seconds(process for root in roots for process in processes(root))
+
+
+def own_cpu_seconds(pids: Iterable[int]) -> float:
+    """CPU time of all threads of these processes alone, which is read in far less time than that of descendants."""
     total = 0
-    for root in roots:
-        for process in processes(root):
-            for task in Path(f"/proc/{process}/task").glob("*/schedstat"):
-                try:
-                    total += int(task.read_text().split()[0])
-                except OSError:
-                    continue
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            try:
+                total += int(task.read_text().split()[0])
+            except OSError:
+                continue
     return total / 1e9
 
 

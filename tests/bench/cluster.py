@@ -15,14 +15,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+from redis import Redis
+
 from tests.bench import install, speak
-from tests.bench.accounting import cpu_seconds, memory, open_files
+from tests.bench.accounting import cpu_seconds, memory, open_files, own_cpu_seconds, processes
 from tests.bench.cluster_report import Connection, Cost, Section, Shard, Window, page, typical
-from tests.bench.run import SERVER_CORE, SETTLE, START, Broken, Load, Target, spawn, stop, wait_for
+from tests.bench.run import LOAD_CORE, SERVER_CORE, SETTLE, START, Broken, Load, Target, spawn, stop, wait_for
 from tests.bench.shapes import SPARE_FILES, Shape
 from tests.bench.systems import PURE_RELAY, Place, relay
 from tests.clusters import Cluster
@@ -61,6 +64,9 @@ class Fleet:
         self._stack = ExitStack()
         self._workers: list[subprocess.Popen[str]] = []
         self._nodes: Sequence[RedisServer] = []
+        self._pids: list[int] = []
+        """The processes of the workers."""
+        self._clients: list[Redis] = []
         self._loads: list[Load] = []
         self.connection = Connection()
         """The cost of each connection; known when the fleet has started."""
@@ -89,17 +95,28 @@ class Fleet:
             one.say(f"{kind} {seconds} {warmup} {float(number) / len(self._loads):g}")
         for one in self._loads:
             one.event("begin")
-        cpu, before = self._cpu(), [look(node) for node in self._nodes]
+        workers, before = self._look()
         ends = [one.event("end") for one in self._loads]
-        workers = self._cpu()[0] - cpu[0]
-        shards = [look(node).since(then) for node, then in zip(self._nodes, before, strict=True)]
+        workers_after, after = self._look()
+        shards = [now.since(then) for now, then in zip(after, before, strict=True)]
         lost = sum(one.event("settled")["lost"] for one in self._loads)
         deliveries = sum(end["deliveries"] for end in ends)
         if lost or not deliveries or any(worker.poll() is not None for worker in self._workers):
             raise Broken(f"{lost} messages were lost, or a worker has ended")
         if kind == "steady" and deliveries < 0.98 * float(number) * seconds:
             raise Broken(f"{deliveries / seconds:.0f} deliveries a second only: too slow a machine")
-        return Window(deliveries, seconds, workers, silent * seconds, shards)
+        return Window(deliveries, seconds, workers_after - workers, silent * seconds, shards)
+
+    def _look(self) -> tuple[float, list[Shard]]:
+        """The CPU seconds of the workers, and the work of each master, since their start.
+
+        On a full core, an answer of Redis takes many milliseconds. So CPU time is read first, and all masters are asked
+        at once: masters that are asked in turn would have windows of different lengths.
+        """
+        workers = own_cpu_seconds(self._pids)
+        cpu = [own_cpu_seconds([node.pid]) for node in self._nodes]
+        with ThreadPoolExecutor(len(cpu)) as pool:
+            return workers, list(pool.map(look, self._clients, cpu))
 
     def _cpu(self) -> tuple[float, float]:
         """CPU seconds of the workers, and of Redis."""
@@ -107,10 +124,7 @@ class Fleet:
 
     def _state(self) -> tuple[float, float, float, float]:
         """CPU seconds and bytes of memory, of the workers and of Redis."""
-        used = 0
-        for node in self._nodes:
-            with node.client as client:
-                used += client.info("memory")["used_memory"]
+        used = sum(client.info("memory")["used_memory"] for client in self._clients)
         return *self._cpu(), sum(memory(one.pid) for one in self._workers), used
 
     def _start(self) -> None:
@@ -121,14 +135,15 @@ class Fleet:
         self._stack.callback(redis.close)
         redis.start()
         self._nodes = redis.masters if isinstance(redis, Cluster) else [redis]
-        for node in self._nodes:
-            with node.client as client:
-                # A core that is full must not make a node look dead to the others.
-                client.config_set("cluster-node-timeout", NODE_TIMEOUT)
+        self._clients = [self._stack.enter_context(node.client) for node in self._nodes]
+        for client in self._clients:
+            # A core that is full must not make a node look dead to the others.
+            client.config_set("cluster-node-timeout", NODE_TIMEOUT)
         ports = [self._start_worker(redis.url, folder) for _ in range(WORKERS)]
         for worker, port in zip(self._workers, ports, strict=True):
             wait_for(worker, port, "a worker")
             wait_until_ready(port)
+        self._pids = [process for worker in self._workers for process in processes(worker.pid)]
         time.sleep(SETTLE)
         before = self._state()
         target = Target(ports, speak.RELAY, folder, yields=True)
@@ -170,14 +185,17 @@ def wait_until_ready(port: int) -> None:
     raise Broken("a worker does not become ready")
 
 
-def look(node: RedisServer) -> Shard:
-    """The work of a master since its start."""
-    with node.client as client:
-        stats, commands = client.info("stats"), client.info("commandstats")
-        published = sum(commands.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("publish", "spublish"))
-        connections = sum(str(one["name"]).startswith("relay-") for one in client.client_list())
+def look(client: Redis, cpu: float) -> Shard:
+    """The work of a master since its start, with the CPU seconds that were read; one request."""
+    with client.pipeline(transaction=False) as requests:
+        requests.info("stats")
+        requests.info("commandstats")
+        requests.client_list()
+        stats, commands, clients = requests.execute()
+    published = sum(commands.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("publish", "spublish"))
+    connections = sum(str(one["name"]).startswith("relay-") for one in clients)
     received, sent = stats["total_net_input_bytes"], stats["total_net_output_bytes"]
-    return Shard(published, cpu_seconds([node.pid]), stats["total_reads_processed"], connections, received, sent)
+    return Shard(published, cpu, stats["total_reads_processed"], connections, received, sent)
 
 
 # Tables.
@@ -186,21 +204,36 @@ def look(node: RedisServer) -> Shard:
 def in_turn(fleets: Mapping[str, Fleet], load: str, options: argparse.Namespace) -> dict[str, Cost]:
     """Measure all fleets in turn, several times; a window in which messages were lost has no figures."""
     windows: dict[str, list[Window]] = {name: [] for name in fleets}
-    silent = {name: fleet.silence(SILENCE) for name, fleet in fleets.items()}
-    for number in range(options.rounds):
-        for name, fleet in fleets.items():
-            try:
-                windows[name].append(fleet.measure(load, options.seconds, options.warmup, silent[name]))
-            except Broken as reason:
-                print(f"{name}, {load}: {reason}", flush=True)
-                continue
-            cost = typical(windows[name][-1:])
-            print(
-                f"{number + 1}: {name}, {load}: {cost.net:.1f} µs, workers {cost.workers:.1f}, Redis {cost.redis:.1f}, "
-                f"silent {cost.silent:.1f}; {cost.batch:.1f} messages a read; {cost.rate:,.0f} deliveries/s",
-                flush=True,
-            )
+    with on_core(LOAD_CORE):
+        silent = {name: fleet.silence(SILENCE) for name, fleet in fleets.items()}
+        for number in range(options.rounds):
+            for name, fleet in fleets.items():
+                try:
+                    windows[name].append(fleet.measure(load, options.seconds, options.warmup, silent[name]))
+                except Broken as reason:
+                    print(f"{name}, {load}: {reason}", flush=True)
+                    continue
+                print(f"{number + 1}: {name}, {load}: {line(typical(windows[name][-1:]))}", flush=True)
     return {name: typical(found) for name, found in windows.items() if found}
+
+
+@contextlib.contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """Let this process run on a core, so that it does not wait for a server whose core is full."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def line(cost: Cost) -> str:
+    """Return a window's figures for the console."""
+    return (
+        f"{cost.net:.1f} µs, workers {cost.workers:.1f}, Redis {cost.redis:.1f}, silent {cost.silent:.1f}; "
+        f"{cost.batch:.1f} messages a read; {cost.rate:,.0f} deliveries/s"
+    )
 
 
 def name_of(masters: int) -> str:

@@ -15,10 +15,10 @@ __all__ = ["LOADS", "Load", "Plan", "table"]
 
 # Measured. [c] is tests/bench/results/cluster.md, [r] an earlier run of the benchmark, and [s] tests/deploy/sizing.py.
 
-WORKER_MESSAGE: Final = 78e-6
+WORKER_MESSAGE: Final = 66e-6
 """CPU seconds of both workers for a message in a room of two, of 10,000 rooms, six masters, a full core [c]."""
 
-REDIS_MESSAGE: Final = 29e-6
+REDIS_MESSAGE: Final = 24e-6
 """CPU seconds of Redis for the same, with the history [c]."""
 
 SILENT: Final = 2.9e-6
@@ -27,7 +27,7 @@ SILENT: Final = 2.9e-6
 PAIR: Final = 1.5e-3
 """CPU seconds a second for each worker at each master (probes, leases, looks at the topology), half of it each [c]."""
 
-HANDSHAKE: Final = 1280e-6
+HANDSHAKE: Final = 410e-6
 """CPU seconds of worker and Redis for a handshake, the join and the subscription among it, 10,000 rooms [c]."""
 
 WORKER_MEMORY: Final = 33e6
@@ -42,8 +42,8 @@ MESSAGE_MEMORY: Final = 516
 """Bytes of Redis for a member [r], and for a message in the history [s]."""
 
 FRAME: Final = 470
-REDIS_IN: Final = 1105
-REDIS_OUT: Final = 582
+REDIS_IN: Final = 1141
+REDIS_OUT: Final = 577
 """Bytes of a message of 400 at a client, into Redis, and out of it for each worker [c]."""
 
 SHARE: Final = 0.6
