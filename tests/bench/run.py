@@ -155,7 +155,7 @@ class Load:
         }
         command = [*GENERATORS[generator], *(f"--{name}={value}" for name, value in options.items())]
         self.process = spawn(
-            [*command, *target.dialect.arguments(), *["--yield"] * target.yields],
+            [*command, *target.dialect.arguments(), *["--yield"] * target.yields, *["--stamps"] * shape.apart],
             LOAD_CORE,
             target.folder / "load.log",
             last=shape.apart,

@@ -21,7 +21,8 @@ class Shape:
     `latency`: the same, at the first of RATES that the system holds. `idle`: connect, then nothing. `storm`: all
     connections drop and come back at once, beside rooms that talk. `calls`: connect, join, and CALL_MESSAGES messages
     in each room, at `level` messages a second in all. `generator` names one of the load generators in load/. With
-    `apart`, Redis runs on the load generator's core, and always before it; otherwise on the server's.
+    `apart`, Redis runs on the load generator's core, and always before it; otherwise on the server's. The generator
+    waits for its core then, so latency counts from the send to the arrival in the kernel of the client.
     """
 
     key: str

@@ -8,12 +8,15 @@
 //   storm                         drop every connection and make it anew, all at once
 //   quit                          as does the end of standard input
 // With several ports, the members of a room connect to them in turn. With --yield, several generators share a core.
+// With --stamps, latency counts from the send to the arrival in the kernel: the time in which the generator waits for its
+// core, before it sends and before it reads, is no latency of the server.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <linux/net_tstamp.h>
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -60,7 +63,7 @@ typedef struct {
 static struct {
   const char *host, *path, *publish, *post, *headers[MAX_HEADERS], *received, *answer;
   int ports[MAX_PORTS], port_count, rooms, members, first, connecting, size, header_count, step_count;
-  bool echo, yields;
+  bool echo, yields, stamps;
   Step steps[MAX_STEPS];
 } options = {.host = "127.0.0.1", .path = "/", .rooms = 1, .members = 2, .connecting = 64, .size = 400};
 
@@ -249,6 +252,8 @@ static void open_connection(Client *client) {
   if (client->fd < 0) stop("socket");
   int on = 1;
   setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  int stamps = SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
+  if (options.stamps && setsockopt(client->fd, SOL_SOCKET, SO_TIMESTAMPING, &stamps, sizeof stamps)) stop("timestamps");
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port_of(client))};
   inet_pton(AF_INET, options.host, &address.sin_addr);
   client->state = CONNECTING;
@@ -445,12 +450,36 @@ static size_t read_answer(Client *client, const char *data, size_t length) {
   return (size_t)(end - data) + 4;
 }
 
+// The time at which the kernel got the last of these bytes; the kernel tells it by the wall clock.
+static uint64_t arrival(struct msghdr *message) {
+  for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part; part = CMSG_NXTHDR(message, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_TIMESTAMPING) continue;
+    struct timespec arrived, wall;
+    memcpy(&arrived, CMSG_DATA(part), sizeof arrived);
+    clock_gettime(CLOCK_REALTIME, &wall);
+    int64_t ago = (int64_t)(wall.tv_sec - arrived.tv_sec) * (int64_t)SECOND + wall.tv_nsec - arrived.tv_nsec;
+    return now() - (uint64_t)(ago > 0 ? ago : 0);
+  }
+  stop("the kernel tells no time of arrival");
+  return 0;
+}
+
+// Reads into `incoming`; `time` is that of the read, or with --stamps that of the arrival.
+static ssize_t receive(const Client *client, uint64_t *time) {
+  char control[256] __attribute__((aligned(8)));
+  struct iovec into = {.iov_base = incoming, .iov_len = READ - 1};
+  struct msghdr message = {.msg_iov = &into, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+  ssize_t count = options.stamps ? recvmsg(client->fd, &message, 0) : recv(client->fd, incoming, READ - 1, 0);
+  *time = options.stamps && count > 0 ? arrival(&message) : now();
+  return count;
+}
+
 static void read_in(Client *client) {
-  ssize_t count = recv(client->fd, incoming, READ - 1, 0);
+  uint64_t time;
+  ssize_t count = receive(client, &time);
   if (count < 0 && errno == EAGAIN) return;
   if (count == 0 && client->posts && !client->posting) return drop(client);
   if (count <= 0) return fail(client, "lost", count ? strerror(errno) : "end of stream");
-  uint64_t time = now();
   char *data = incoming;
   size_t length = (size_t)count;
   if (client->in.length) {
@@ -571,7 +600,7 @@ static void advance(uint64_t time) {
     }
   }
   if (mode == STEADY)
-    for (; due <= time; due += interval) send_message(next_room(), due);
+    for (; due <= time; due += interval) send_message(next_room(), options.stamps ? now() : due);
   if (mode == FLOOD && !cycling && time - checked > SECOND) {
     checked = time;
     wake_silent_rooms(time);
@@ -643,6 +672,7 @@ static void set(int option, char *value) {
     case 's': options.size = atoi(value); break;
     case 'e': options.echo = true; break;
     case 'y': options.yields = true; break;
+    case 't': options.stamps = true; break;
     case 'P': options.path = value; break;
     case 'H': options.headers[options.header_count++ % MAX_HEADERS] = value; break;
     case 'S': options.steps[options.step_count++ % MAX_STEPS] = (Step){false, value}; break;
@@ -664,7 +694,7 @@ static void read_options(int count, char **arguments) {
       {"first", 1, 0, 'f'},   {"connecting", 1, 0, 'c'}, {"size", 1, 0, 's'},  {"echo", 0, 0, 'e'},
       {"path", 1, 0, 'P'},    {"header", 1, 0, 'H'},     {"send", 1, 0, 'S'},  {"await", 1, 0, 'A'},
       {"publish", 1, 0, 'B'}, {"reply", 1, 0, 'R'},      {"post", 1, 0, 'O'},  {"yield", 0, 0, 'y'},
-      {0, 0, 0, 0}};
+      {"stamps", 0, 0, 't'},  {0, 0, 0, 0}};
   int option;
   while ((option = getopt_long(count, arguments, "", known, NULL)) != -1) set(option, optarg);
   if (!options.port_count || !options.publish) {

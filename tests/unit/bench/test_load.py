@@ -25,6 +25,19 @@ def test_a_short_load_is_measured(key: str) -> None:
 
 
 @pytest.mark.timeout(180)
+def test_latency_counts_from_the_send_to_the_arrival_if_redis_is_on_the_generators_core() -> None:
+    for tool in ("cc", "redis-server"):
+        require(tool)
+    install.BUILD.mkdir(parents=True, exist_ok=True)
+    install.build_load()
+    [system] = [one for one in SYSTEMS if one.key == "relay"]
+    shape = Shape("smoke", "200 messages/s, 2 rooms × 2", "steady", 2, 2, 200, apart=True)
+    figures, failures = calm_sample(pure(system), shape, Pace(seconds=0.5, warmup=0.2, tries=5))
+    # Microseconds: neither less than the way takes, nor the distance between two clocks.
+    assert 20 < figures["p50"] < 1_000_000, failures
+
+
+@pytest.mark.timeout(180)
 def test_the_second_load_generator_measures_too() -> None:
     for tool in ("node", "npm", "redis-server"):
         require(tool)
