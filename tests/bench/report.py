@@ -266,7 +266,9 @@ def markdown(results: Results) -> str:
         "Deliveries a second at saturation": by_shape(results, found, "deliveries_per_second"),
         "Calls of two: connect, join, 20 messages": columns(results, found, "calls", call),
         "Latency at a steady rate into rooms of 4": columns(results, found, "latency", LATENCY),
-        "The same, with Redis on a core of its own, from the send to the arrival": columns(results, found, "latency-apart", LATENCY),
+        "The same, Redis on a core of its own, from the send to the arrival": columns(
+            results, found, "latency-apart", LATENCY
+        ),
         "10,000 idle connections, and how they came": columns(results, found, "idle", IDLE),
         "10,000 connections drop and come back at once; 25 rooms of 4 talk": columns(results, found, "storm", STORM),
         "Scaling: Relay over Redis at a fixed number of deliveries a second": scaling_table(results, found),
