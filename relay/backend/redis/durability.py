@@ -249,7 +249,9 @@ class Replicas:
             self._put_back(asked)
             return
         error = next((str(one) for one in (*written, reply) if isinstance(one, Exception)), "")
-        if error or written[0] != 1:
+        if not error and not isinstance(reply, int):
+            self._fail(asked, "Redis answers to WAIT without a number")
+        elif error or written[0] != 1:
             # Redis is a replica now, has lost its data, or does not allow WAIT.
             self._fail(asked, report_of(error) if error else "Redis has lost its data")
             if not error or leaves(error):

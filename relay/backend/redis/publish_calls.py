@@ -141,24 +141,31 @@ class PublishCalls:
 
     def _published_together(self, call: SharedCall, reply: Any) -> None:
         if reply == GIVEN_UP or is_noscript(reply):
-            place = self._at(call.rooms[0].entries[0][0].room)
+            self._send_together_again(call, reply)
+        else:
+            self._resolve(call, reply)
+
+    def _send_together_again(self, call: SharedCall, reply: Any) -> None:
+        place = self._at(call.rooms[0].entries[0][0].room)
+        try:
             if command := self._commands.write_together(call):
                 send_again(place, command, partial(self._resolve, call), reply)
                 return
-            # The memory of Redis has become full meanwhile, or the history has ended.
-            for publication, done in call.entries():
-                self._send_again(place, publication, done, reply)
-        else:
-            self._resolve(call, reply)
+        except Exception as error:
+            # Nobody else tells the publishers: the reply to the first call was the last word on it.
+            self._fail(call.entries(), error)
+            return
+        # The memory of Redis has become full meanwhile, or the history has ended.
+        for publication, done in call.entries():
+            self._send_again(place, publication, done, reply)
 
     def _send_again(self, place: RedisPlace, publication: Publication, done: Published, reply: Any) -> None:
         # Written again and not kept: that would cost memory for each message, and this happens hardly ever.
         try:
             command = self._commands.write(publication)
+            send_again(place, command, lambda reply: done(self._outcome(reply)), reply)
         except Exception as error:
             self._fail([(publication, done)], error)
-            return
-        send_again(place, command, lambda reply: done(self._outcome(reply)), reply)
 
     def _fail(self, entries: Sequence[Entry], error: Exception) -> None:
         """Tell the publishers that their messages could not be written; the other ones of the turn go on."""
@@ -195,6 +202,14 @@ class PublishCalls:
             hand_out(done, self._outcome(results[number]) if whole else self._client.script_error(results))
 
     def _outcome(self, reply: Any) -> Receipt | RelayError:
+        """Return the outcome in a reply; never raises, as the publisher would be told nothing."""
+        try:
+            return self._read(reply)
+        except (ValueError, AttributeError):
+            # A part of it is not what a script returns.
+            return self._client.script_error(reply)
+
+    def _read(self, reply: Any) -> Receipt | RelayError:
         match reply:
             case bytes():
                 return Receipt(reply)

@@ -281,8 +281,11 @@ class Slot(RedisPlace):
             return
         pause.returned.appendleft(held)
         pause.hops += 1
-        self._follow(pause, redirect)
-        self._try_soon(pause, _RETRY if redirect.kind == "again" or pause.hops > _MOST_HOPS else 0)
+        try:
+            self._follow(pause, redirect)
+        finally:
+            # Also after a redirection that cannot be followed: only a try gives those up whose time is over.
+            self._try_soon(pause, _RETRY if redirect.kind == "again" or pause.hops > _MOST_HOPS else 0)
 
     def _resume(self, pause: _Pause) -> None:
         """Send all that is held, in order: the node serves the slot."""

@@ -211,6 +211,15 @@ async def test_a_message_that_too_few_replicas_have_is_not_acknowledged(scene: S
         assert replicas.report == ""
 
 
+async def test_an_answer_to_wait_that_is_no_number_confirms_nothing_and_keeps_nobody_waiting(scene: Scene) -> None:
+    scene.confirmed = b"+OK\r\n"
+    async with scene.replicas() as replicas:
+        scene.publish(replicas, 1)
+        async with asyncio.timeout(2):
+            await scene.answered(1)
+        assert is_unknown(scene.outcomes[0][1])
+
+
 async def test_a_receipt_waits_for_a_bounded_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(durability, "_GRACE", 0.2)
     scene.confirmed = None

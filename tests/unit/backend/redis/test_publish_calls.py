@@ -398,6 +398,52 @@ async def test_each_publisher_is_told_once_when_one_of_several_messages_cannot_b
     assert [type(world.outcomes[text]) for text in texts(3)] == [Receipt, Unavailable, Receipt]
 
 
+@pytest.mark.parametrize("failing", ["write_together", "resend"])
+async def test_each_publisher_is_told_when_a_call_cannot_be_sent_again(
+    failing: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    for text in texts(3):
+        world.add(text)
+    await turn()
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("a mistake of this test")
+
+    monkeypatch.setattr(world.redis if failing == "resend" else world.writer, failing, fail)
+    world.redis.sent[0][1](NOSCRIPT)
+    assert [type(world.outcomes[text]) for text in texts(3)] == [Unavailable] * 3
+    assert "a mistake of this test" in caplog.text
+
+
+async def test_the_publisher_is_told_when_its_message_cannot_be_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.add(b"{}", key="k")
+    await turn()
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("a mistake of this test")
+
+    monkeypatch.setattr(world.redis, "resend", fail)
+    world.redis.sent[0][1](NOSCRIPT)
+    assert isinstance(world.outcomes[b"{}"], Unavailable)
+
+
+@pytest.mark.parametrize(
+    "result", [[b"sent", b"7-9", b"x"], [b"sent", b"7", b"9"], [b"absent", [b"\xff"]], [b"absent", [1]]]
+)
+async def test_a_publisher_whose_result_cannot_be_read_is_told_and_so_are_the_others(result: Any) -> None:
+    world = World()
+    world.add(b'{"n":0}', key="k")
+    for text in texts(3, 1):
+        world.add(text)
+    await turn()
+    (_, alone), (_, together) = world.redis.sent
+    alone(result)
+    together([[b"7-9", result, b"7-10"]])
+    assert [type(world.outcomes[text]) for text in texts(4)] == [OutcomeUnknown, Receipt, OutcomeUnknown, Receipt]
+
+
 async def test_a_message_that_cannot_be_written_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     world.add(b'{"n":0}')

@@ -281,6 +281,33 @@ async def test_a_command_that_no_node_serves_fails_in_time_with_the_reason() -> 
     assert desk.cluster.held == 0
 
 
+async def test_commands_are_told_in_time_although_a_redirection_cannot_be_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(timeout=0.1)
+
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError
+
+    desk.send("1", "2")
+    desk.link("a").answer(error("TRYAGAIN x"), error("TRYAGAIN x"))
+    await turns()
+    # The first one is sent again; with its answer, nothing is under way, so that no reply can bring the next try.
+    while not desk.link("a").pending:
+        await asyncio.sleep(0.01)
+    monkeypatch.setattr(desk.cluster, "follow", fail)
+    with pytest.raises(RuntimeError):
+        desk.link("a").answer(MOVED_B)
+    monkeypatch.undo()
+    async with asyncio.timeout(5):
+        while len(desk.replies) < 2:
+            await asyncio.sleep(0.01)
+            while desk.link("a").pending:
+                desk.link("a").answer(error("TRYAGAIN x"))
+    assert [type(reply) for _, reply in desk.replies] == [Unavailable, Unavailable]
+    assert desk.cluster.held == 0
+
+
 async def test_a_slot_without_a_node_waits_for_one() -> None:
     desk = Desk()
     desk.slot.move_to(None)
