@@ -339,11 +339,13 @@ class Touched(NamedTuple):
     """The result of a renewal of rooms.
 
     `lost` are the rooms of which the backend does not have the member: it has lost the members of the room, or some of
-    them. `again` are those that are to be renewed again soon, as they have keys that few rooms have.
+    them. `again` are those that are to be renewed again soon, as they have keys that few rooms have. `vacant` are rooms
+    that a takeover has registered, or kept from being left: the caller leaves those in which it has no members.
     """
 
     lost: Sequence[str]
     again: Sequence[str] = ()
+    vacant: Sequence[str] = ()
 
 
 class Leases(Protocol):

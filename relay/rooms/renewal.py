@@ -33,6 +33,7 @@ class RoomRenewal:
     `rounds` is the number of rounds in a room's time to live. A room is renewed in every half of it. Rooms of a round
     that fails are renewed with the next ones.
     A room is not given up while it is one of the `unmoved`: they have events that are not in the webhook's queue yet.
+    One that is to be given up in a round that fails is given up in the next one.
     `on_lost` is called with a room of which the backend has lost the entry of a member that is connected here. Only the
     member that was welcomed first is looked for: its entry is the one that no later join can have written again.
     """
@@ -61,6 +62,8 @@ class RoomRenewal:
         self._missing: dict[str, _Missing] = {}
         # Rooms of rounds that failed, and rooms that the backend wants to renew again.
         self._again: dict[str, None] = {}
+        # Rooms that are to be given up in the next round, unless somebody needs them by then.
+        self._idle: dict[str, None] = {}
 
     async def renew(self, idle: list[str], rounds: int = 1) -> None:
         """Renew a share of the rooms: that of one round, or of several `rounds` since the last renewal began.
@@ -69,20 +72,25 @@ class RoomRenewal:
         """
         due = self._next(rounds)
         rooms = dict.fromkeys([*due, *self._missing, *self._repeated(max(len(due), _LEAST_AGAIN))])
-        left = [room for room in idle if not self._is_needed(room)]
-        if rooms or left:
-            members = {room: self._rooms.first_member(room) for room in rooms}
-            peers = {room: member.peer if member else "" for room, member in members.items()}
-            try:
-                touched = await self._leases.touch(peers, left)
-            except RelayError:
-                self._again.update(rooms)
-                raise
-            self._again.update(dict.fromkeys(touched.again))
-            lost = set(touched.lost)
-            self._metrics.room_ttl_renewals.inc(len(rooms))
-            for room, member in members.items():
-                self._note(room, member, lost=room in lost)
+        self._idle.update(dict.fromkeys(idle))
+        left = [room for room in self._idle if not self._is_needed(room)]
+        # Those that are needed are noted again when they fall idle.
+        self._idle.clear()
+        members = {room: self._rooms.first_member(room) for room in rooms}
+        peers = {room: member.peer if member else "" for room, member in members.items()}
+        try:
+            # Also without any: the backend may know of rooms that are to be given up.
+            touched = await self._leases.touch(peers, left)
+        except RelayError:
+            self._again.update(rooms)
+            self._idle.update(dict.fromkeys(left))
+            raise
+        self._again.update(dict.fromkeys(touched.again))
+        self._idle.update(dict.fromkeys(touched.vacant))
+        lost = set(touched.lost)
+        self._metrics.room_ttl_renewals.inc(len(rooms))
+        for room, member in members.items():
+            self._note(room, member, lost=room in lost)
 
     def _repeated(self, most: int) -> list[str]:
         """Return rooms that are to be renewed again, but for those that nobody needs any more."""

@@ -83,6 +83,9 @@ class RedisLeases:
         self.deadlines: dict[str, float] = {}
         """The dead leases, by the last heartbeat, with their deadlines."""
         self._adopting: Collection[str] = ()
+        # Rooms that are registered, and in which a takeover has found no members, or which it has kept registered after
+        # the last own member had left: nobody leaves them unless `touch` tells of them.
+        self._vacant: dict[str, None] = {}
         # Rooms that had keys that few rooms have, when they were renewed last.
         self._rich: set[str] = set()
         # When the set of rooms and its index were renewed, by the clock of Redis (ms).
@@ -122,6 +125,8 @@ class RedisLeases:
         self._registration.begin_anew()
         # The workers that take the old lease over find all members that are held under it.
         self._unconfirmed.clear()
+        # They are registered under the old lease alone.
+        self._vacant.clear()
         # Remembered, in case the reply is lost: the next heartbeat must still report the end.
         self._ended = ended
         _, self._dead = await self._beat()
@@ -176,6 +181,7 @@ class RedisLeases:
             batch = rooms[start : start + ADOPTION_BATCH]
             # Upkeep runs at the same time. It must not unregister a room whose members are on their way to this worker.
             self._adopting = frozenset(batch)
+            vacant = dict.fromkeys(batch)
             try:
                 # Registered first, so that another survivor finds the rooms if this worker dies in between.
                 await asyncio.gather(
@@ -193,15 +199,21 @@ class RedisLeases:
                         *[self._adopt(room, cursor, lease, own, held_until) for room, cursor in cursors.items()]
                     )
                     cursors = {room: cursor for room, (cursor, _) in zip(cursors, pages, strict=True) if cursor != b"0"}
-                    yield [member for _, members in pages for member in members]
+                    members = [member for _, members in pages for member in members]
+                    for member in members:
+                        vacant.pop(member.room, None)
+                    yield members
                 if self._outboxes is not None:
                     # The dead worker may not have moved its last events. From now on it writes no others.
                     self._outboxes.take_over(batch)
             except RelayError:
                 self._unconfirmed[lease] = deadline, unconfirmed.union(batch)
+                # They may have members all the same, and stay registered until the takeover is repeated.
+                vacant.clear()
                 raise
             finally:
                 self._adopting = ()
+                self._vacant.update(vacant)
 
     async def forget(self, lease: str) -> None:
         """Delete the lease and the set of its rooms, unless the last heartbeat did not report it as dead.
@@ -232,6 +244,7 @@ class RedisLeases:
         They are sent when this returns: a member that joins a room of `left` from now on registers it after them. Few
         rooms have all kinds of keys. So one command asks for those kinds, and a room that has one is renewed again.
         """
+        self._vacant.update(dict.fromkeys(room for room in left if room in self._adopting))
         left = [room for room in left if room not in self._adopting]
         own, index = self._keys.worker_rooms(str(self._lease)), self._keys.worker_index(str(self._lease))
         lasting = (own, index) if rooms and self._may_expire() else ()
@@ -258,6 +271,11 @@ class RedisLeases:
                 asked[room] = [call("EXISTS", *few)]
         return self._touched(calls, [room for room, peer in rooms.items() if peer], members, asked)
 
+    @property
+    def has_vacant(self) -> bool:
+        """Whether `touch` has vacant rooms to tell of."""
+        return bool(self._vacant)
+
     def _may_expire(self) -> bool:
         """Whether to renew the set of rooms and its index: often enough for several failures in their time to live."""
         now = self._place.clock.now
@@ -281,7 +299,11 @@ class RedisLeases:
         again = rich - self._rich
         self._rich -= asked.keys() - rich
         self._rich |= again
-        return Touched([room for room, one in zip(rooms, await found, strict=True) if one == 0], sorted(again))
+        lost = [room for room, one in zip(rooms, await found, strict=True) if one == 0]
+        vacant = [room for room in self._vacant if room not in self._adopting]
+        for room in vacant:
+            del self._vacant[room]
+        return Touched(lost, sorted(again), vacant)
 
     async def _adopt(
         self, room: str, cursor: bytes, lease: str, own: str, held_until: int

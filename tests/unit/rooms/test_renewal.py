@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from relay.backend.presence import HeldMember, Touched
-from relay.model.errors import Unavailable
+from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
 from relay.rooms.renewal import RoomRenewal
 from tests.unit.rooms.world import World
 
@@ -17,6 +17,7 @@ class FakeLeases:
         self.lost: set[str] = set()
         self.rich: set[str] = set()
         self.reported: list[str] = []
+        self.vacant: list[str] = []
         self.away: asyncio.Event | None = None
 
     async def touch(self, rooms, left=()) -> Touched:
@@ -24,8 +25,12 @@ class FakeLeases:
             await self.away.wait()
         if self.failures:
             raise self.failures.pop()
-        self.touched.append((list(rooms), list(left)))
-        return Touched([room for room in rooms if room in self.lost], [room for room in rooms if room in self.rich])
+        if rooms or left:
+            self.touched.append((list(rooms), list(left)))
+        vacant, self.vacant = self.vacant, []
+        return Touched(
+            [room for room in rooms if room in self.lost], [room for room in rooms if room in self.rich], vacant
+        )
 
 
 def renewal_of(world: World, leases: FakeLeases, rounds: float) -> RoomRenewal:
@@ -151,6 +156,30 @@ async def test_rooms_that_fell_idle_are_left_unless_they_have_members_again(worl
     world.departures.take_over([HeldMember("held", "p", 1, 1.0)])
     await renewal_of(world, leases, 6000).renew(["left", "back", "held"])
     assert leases.touched == [([], ["left"])]
+
+
+async def test_a_room_that_was_to_be_left_in_a_round_that_failed_is_left_in_the_next_one(world: World) -> None:
+    leases = FakeLeases()
+    renewal = renewal_of(world, leases, 6000)
+    leases.failures = [OutcomeUnknown(), Unavailable()]
+    for idle in (["left", "back"], ["other"]):
+        with pytest.raises(RelayError):
+            await renewal.renew(idle)
+    world.rooms.stage(world.member(room="back"))
+    await renewal.renew([])
+    await renewal.renew([])
+    assert leases.touched == [([], ["left", "other"])]
+
+
+async def test_rooms_that_a_takeover_has_registered_are_left_unless_they_have_members(world: World) -> None:
+    leases = FakeLeases()
+    world.rooms.stage(world.member(room="here"))
+    world.departures.take_over([HeldMember("held", "p", 1, 1.0)])
+    renewal = renewal_of(world, leases, 6000)
+    leases.vacant = ["gone", "here", "held"]
+    await renewal.renew([])
+    await renewal.renew([])
+    assert leases.touched == [([], ["gone"])]
 
 
 async def test_rooms_of_a_round_that_failed_are_renewed_with_the_next_ones(world: World) -> None:

@@ -86,6 +86,8 @@ class GroupedLeases:
         self._patience = patience
         self._look_after = look_after
         self._running: dict[RedisLeases, asyncio.Task[LeaseEnd]] = {}
+        # Of the groups that answered when another one did not.
+        self._vacant: list[str] = []
 
     async def beat(self) -> LeaseStatus:
         """Renew the lease in all groups; raise the error of one if no group has answered."""
@@ -162,16 +164,21 @@ class GroupedLeases:
         """Renew the time to live of these rooms, each in its own group."""
         members, gone = by_group(rooms), by_group(left)
         touched = [
-            self._groups[number].touch({room: rooms[room] for room in members.get(number, ())}, gone.get(number, ()))
-            for number in members.keys() | gone.keys()
+            group.touch({room: rooms[room] for room in members.get(number, ())}, gone.get(number, ()))
+            for number, group in enumerate(self._groups)
+            if number in members or number in gone or group.has_vacant
         ]
         replies = await asyncio.gather(*touched, return_exceptions=True)
         failed = [reply for reply in replies if isinstance(reply, BaseException)]
+        whole = [reply for reply in replies if not isinstance(reply, BaseException)]
+        self._vacant += [room for touched in whole for room in touched.vacant]
         if failed:
             raise failed[0]
-        whole = [reply for reply in replies if not isinstance(reply, BaseException)]
+        vacant, self._vacant = self._vacant, []
         return Touched(
-            [room for touched in whole for room in touched.lost], [room for touched in whole for room in touched.again]
+            [room for touched in whole for room in touched.lost],
+            [room for touched in whole for room in touched.again],
+            vacant,
         )
 
 

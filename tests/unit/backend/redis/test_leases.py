@@ -88,8 +88,41 @@ async def test_a_room_that_is_being_adopted_stays_registered(world: World) -> No
     async for _ in world.leases.adopt("x/1"):  # two pages
         await world.leases.touch({}, ["room"])
         await world.leases.touch({}, ["room", "other"])
-    await world.leases.touch({}, ["room"])
+    touched = await world.leases.touch({}, [])
+    # The last one, after a look at whether the member that was taken over is still there.
+    assert list(touched.vacant) == ["room"]
+    await world.leases.touch({}, touched.vacant)
     assert [command[2:] for command in world.sent(b"SREM")] == [[b"other"], [b"other"], [b"room"]]
+    assert list((await world.leases.touch({}, [])).vacant) == []
+
+
+def no_members(command: list[bytes]) -> bytes:
+    return b"*2\r\n$1\r\n0\r\n*0\r\n"
+
+
+async def test_rooms_in_which_a_takeover_has_found_nobody_do_not_stay_registered(world: World) -> None:
+    """Their members came back before it: nobody would ever leave these rooms, here and in Redis."""
+    world.answer({HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: no_members}, SSCAN=page_of(b"room", b"other"))
+    await world.leases.beat()
+    assert [batch async for batch in world.leases.adopt("x/1")] == [[]]
+    assert world.registration.rooms == 2
+    touched = await world.leases.touch({}, [])
+    await world.leases.touch({}, touched.vacant)
+    assert world.registration.rooms == 0
+    assert [sorted(command[2:]) for command in world.sent(b"SREM")] == [[b"other", b"room"]]
+
+
+async def test_rooms_whose_takeover_failed_stay_registered_until_it_is_repeated(world: World) -> None:
+    replies = [b"-OOM x\r\n", no_members([])]
+    world.answer(
+        {HEARTBEAT: dead(b"x/1", b"1699999990000"), ADOPT: lambda command: replies.pop(0)}, SSCAN=page_of(b"room")
+    )
+    await world.leases.beat()
+    with pytest.raises(Unavailable):
+        [batch async for batch in world.leases.adopt("x/1")]
+    assert list((await world.leases.touch({}, [])).vacant) == []
+    assert [batch async for batch in world.leases.adopt("x/1")] == [[]]
+    assert list((await world.leases.touch({}, [])).vacant) == ["room"]
 
 
 async def test_a_room_that_a_member_joins_again_is_registered_after_it_was_given_up(world: World) -> None:

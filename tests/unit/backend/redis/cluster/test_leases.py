@@ -27,6 +27,7 @@ class Group:
         self.silent = asyncio.Event()
         self.silent.set()
         self.error: Exception | None = None
+        self.vacant: list[str] = []
 
     async def renew(self) -> Any:
         self.calls.append("renew")
@@ -66,10 +67,15 @@ class Group:
             raise self.error
         self.calls.append("retire")
 
+    @property
+    def has_vacant(self) -> bool:
+        return bool(self.vacant)
+
     async def touch(self, rooms: Any, left: Any) -> Touched:
         if self.error is not None:
             raise self.error
-        return Touched([*rooms], [*rooms])
+        vacant, self.vacant = self.vacant, []
+        return Touched([*rooms], [*rooms], vacant)
 
 
 class Desk:
@@ -182,11 +188,22 @@ async def test_a_worker_retires_where_it_can() -> None:
 async def test_rooms_are_renewed_in_their_groups() -> None:
     desk = Desk(GROUPS)
     rooms = [f"room{number}" for number in range(20)]
-    lost, again = await desk.leases.touch(dict.fromkeys(rooms, ""), ["gone"])
+    lost, again, _ = await desk.leases.touch(dict.fromkeys(rooms, ""), ["gone"])
     assert sorted(lost) == sorted(again) == sorted(rooms)
     desk.groups[group_of(slot_of_tag("room3"))].error = Unavailable()
     with pytest.raises(Unavailable):
         await desk.leases.touch(dict.fromkeys(rooms, ""))
+
+
+async def test_the_vacant_rooms_of_all_groups_are_told_once_also_if_one_group_is_away_meanwhile() -> None:
+    desk = Desk(2)
+    desk.groups[0].error = Unavailable()
+    desk.groups[0].vacant, desk.groups[1].vacant = ["one"], ["two"]
+    with pytest.raises(Unavailable):
+        await desk.leases.touch({})
+    desk.groups[0].error = None
+    assert sorted((await desk.leases.touch({})).vacant) == ["one", "two"]
+    assert list((await desk.leases.touch({})).vacant) == []
 
 
 class Registered:
