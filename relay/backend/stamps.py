@@ -69,10 +69,12 @@ def order(attempt: Stamp | None, before: Stamp | None, now: int, *, same_worker:
     """
     if attempt is None or before is None or before.earliest > now:
         return Order.NEWER
-    # The worker has not noticed yet that the clock was set back: its attempt may be of any time.
-    earliest = attempt.earliest if attempt.earliest <= now else 0
+    if attempt.earliest > now:
+        # The worker had not noticed yet that the clock was set back, as by a master that has taken the part of another:
+        # its attempt may be of any time.
+        return Order.UNCLEAR
     if same_worker:
-        return Order.NEWER if earliest >= before.earliest else Order.OLDER
-    if earliest > before.latest:
+        return Order.NEWER if attempt.earliest >= before.earliest else Order.OLDER
+    if attempt.earliest > before.latest:
         return Order.NEWER
     return Order.OLDER if attempt.latest < before.earliest else Order.UNCLEAR

@@ -128,6 +128,19 @@ async def test_an_attempt_from_the_future_proves_nothing(workers: Workers) -> No
     assert not error.newer
 
 
+async def test_a_client_comes_back_to_its_worker_when_the_clock_was_set_back_meanwhile(workers: Workers) -> None:
+    """Its attempt waited for another master, whose clock is behind: it has a stamp of the old one's clock."""
+    a, _ = workers
+    await join(a, fresh="f1")
+    entry, _ = await join(a, offered="f1", fresh="x", derived="f2")
+    ahead = a.stamp(ago=-3600)
+    error = await refused(a, offered="f1", fresh="y", derived="f2", stamp=ahead)
+    assert isinstance(error, Contested)
+    assert not error.newer
+    assert await a.presence.leave(entry, hold=30)
+    assert (await join(a, offered="f1", fresh="y", derived="f2", stamp=ahead))[1].resumed
+
+
 async def test_the_stamp_survives_a_hold_a_change_and_an_announcement(workers: Workers) -> None:
     a, b = workers
     late = b.stamp(ago=5)

@@ -47,6 +47,7 @@ def test_without_a_key_or_a_stamp_there_is_nothing_to_order() -> None:
         (Stamp(12, 25), None, False, Order.NEWER),
         (Stamp(12, 25), Stamp(NOW + 1, NOW + 2), False, Order.NEWER),
         (Stamp(NOW + 1, NOW + 2), Stamp(12, 25), False, Order.UNCLEAR),
+        (Stamp(NOW + 1, NOW + 2), Stamp(12, 25), True, Order.UNCLEAR),
     ],
 )
 def test_the_order_of_two_attempts(

@@ -9,7 +9,7 @@ local function order(stamp, lease, entry)
   local other_from, other_to = read_stamp(entry.attempt)
   local now = now_us()
   if not from or not other_from or other_from > now then return 'newer' end
-  if from > now then from = 0 end
+  if from > now then return 'unclear' end
   if entry.lease == lease then return from >= other_from and 'newer' or 'older' end
   if from > other_to then return 'newer' end
   return to < other_from and 'older' or 'unclear'
