@@ -106,8 +106,16 @@ class RedisPresence:
     async def join(self, attempt: JoinAttempt) -> JoinResult:
         """Register the room under this worker's lease, and call join.lua."""
         place = self._client.at_room(attempt.room)
+        reply: Any = None
         # Called again while a worker that knows the room may still confirm its state, and until the next heartbeat.
         for wait in _WAITS:
+            if reply is not None:
+                await asyncio.sleep(_CONFIRMATION_STEP)
+                if attempt.is_lost():
+                    raise ClientGone()
+                if wait and self._lease_is_over(attempt.room):
+                    # It would be late again. When a part of a cluster is away, many joins wait for its heartbeat.
+                    continue
             while not place.reachable:
                 # A command that waits for a connection is written before the run of Redis is known. This one could make
                 # a member where the next run does not have the rules yet.
@@ -117,12 +125,14 @@ class RedisPresence:
             reply = await call.reply
             if reply not in _AGAIN:
                 break
-            await asyncio.sleep(_CONFIRMATION_STEP)
-            if attempt.is_lost():
-                raise ClientGone()
         # Noted only after the reply: without one, the registration may be lost as well.
         self._registration.note(call.lease, [attempt.room])
         return self._joined(attempt, reply)
+
+    def _lease_is_over(self, room: str) -> bool:
+        """Return whether no script writes an entry of a room under this worker's lease now, as far as is known."""
+        deadline = self._registration.deadline_of(room)
+        return 0 < deadline < self._client.at_room(room).clock.now
 
     def _keys_of_entry(self, room: str, subject: str) -> tuple[str, ...]:
         """Return the keys of announce.lua."""

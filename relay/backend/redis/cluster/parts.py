@@ -60,7 +60,7 @@ def parts_of_cluster(
             on_reconnect=metrics.redis_reconnects.inc,
         )
 
-    replication = ShardReplication(cluster, metrics, needed=redis.replicas)
+    replication = ShardReplication(cluster, metrics, needed=redis.replicas, clock=clock)
     lines = ClusterLines(
         cluster,
         make_line,

@@ -6,8 +6,9 @@ from typing import Any
 
 from relay.backend.redis.cluster.client import ClusterClient, shown
 from relay.backend.redis.connection import pack
-from relay.backend.redis.replication import Replication
+from relay.backend.redis.replication import INTERVAL, Replication
 from relay.config.redis_url import Address
+from relay.limits import Clock
 from relay.metrics import Metrics
 
 
@@ -18,11 +19,15 @@ class ShardReplication:
     does not tell leaves the state of its shard unknown.
     """
 
-    def __init__(self, cluster: ClusterClient, metrics: Metrics, *, needed: int) -> None:
+    def __init__(self, cluster: ClusterClient, metrics: Metrics, *, needed: int, clock: Clock) -> None:
         self._cluster = cluster
         self._metrics = metrics
         self._needed = needed
+        self._clock = clock
+        self._due = 0.0
         self._found: dict[Address, Replication | None] = {}
+        # Masters that were not reached when they were to be asked last.
+        self._away = set[Address]()
 
     @property
     def is_known(self) -> bool:
@@ -47,15 +52,20 @@ class ShardReplication:
         return f"masters: {len(self._found)}; replicas online of each: {fewest} or more{needs}; {lag}{short}"
 
     def ask(self) -> None:
-        """Ask all masters that are reached."""
-        nodes = self._cluster.nodes
-        self._found = {address: self._found.get(address) for address, node in nodes.items() if node.shard is not None}
+        """Ask all masters that are reached, at most once in two seconds; a master that is new, or is back, at once."""
+        nodes, known, now = self._cluster.nodes, self._found, self._clock()
+        if is_due := now >= self._due:
+            self._due = now + INTERVAL
+        self._found = {address: known.get(address) for address, node in nodes.items() if node.shard is not None}
         for address in self._found:
             client = nodes[address].client
-            if client.reachable:
-                client.send(pack("INFO", "replication"), partial(self._answered, address))
-            else:
+            if not client.reachable:
+                self._away.add(address)
                 self._found[address] = None
+            elif is_due or address not in known or address in self._away:
+                self._away.discard(address)
+                client.send(pack("INFO", "replication"), partial(self._answered, address))
+        self._away &= self._found.keys()
         self._note()
 
     @property

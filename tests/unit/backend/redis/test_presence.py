@@ -61,6 +61,20 @@ async def test_a_join_that_stays_too_late_is_unavailable(world: World, monkeypat
         await world.presence.join(ATTEMPT)
 
 
+async def test_a_join_under_a_lease_that_stays_over_asks_redis_at_the_beginning_and_at_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of a cluster that is away takes the leases of its group along; each join asked 21 times."""
+    monkeypatch.setattr("relay.backend.redis.presence._CONFIRMATION_STEP", 0)
+    heartbeat = b"*4\r\n:0\r\n*0\r\n:%d\r\n:0\r\n" % REDIS_TIME
+    world.answer({JOIN: lambda command: array(b"late"), HEARTBEAT: lambda command: heartbeat})
+    await world.leases.beat()
+    world.registration.renewed(REDIS_TIME - 1)
+    with pytest.raises(Unavailable, match="did nothing"):
+        await world.presence.join(ATTEMPT)
+    assert sum(command[1] == JOIN.sha.encode() for command in world.sent(b"EVALSHA")) == 2
+
+
 async def test_an_announcement_that_came_too_late_says_so(world: World) -> None:
     world.answer({ANNOUNCE: lambda command: b":2\r\n"})
     with pytest.raises(TooLate, match="did nothing"):

@@ -1,6 +1,7 @@
 """Subscriptions at the nodes of a cluster: each channel is where its slot is, and follows it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
@@ -70,7 +71,7 @@ class Desk:
     def __init__(self, *, all_needed: bool = False) -> None:
         self.world = World()
         self.made: dict[str, Line] = {}
-        self.replication = ShardReplication(self.world.cluster, Metrics(), needed=0)
+        self.replication = ShardReplication(self.world.cluster, Metrics(), needed=0, clock=time.monotonic)
         self.lines = self.make_lines(all_needed=all_needed)
 
     def make_lines(self, *, all_needed: bool = False, awake: AwakeTime | None = None) -> ClusterLines:

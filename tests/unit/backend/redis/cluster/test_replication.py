@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from relay.backend.redis.cluster.replication import ShardReplication
+from relay.backend.redis.replication import INTERVAL
 from relay.metrics import Metrics
 from tests.unit.backend.redis.cluster.nodes import World
 
@@ -24,9 +25,11 @@ class Scene:
     def __init__(self, needed: int) -> None:
         self.world = World()
         self.metrics = Metrics()
-        self.replication = ShardReplication(self.world.cluster, self.metrics, needed=needed)
+        self.now = 100.0
+        self.replication = ShardReplication(self.world.cluster, self.metrics, needed=needed, clock=lambda: self.now)
 
     def answer(self, **replies: Any) -> None:
+        self.now += INTERVAL
         self.replication.ask()
         for host, reply in replies.items():
             self.world.links[host].pending.pop()(reply)
@@ -81,6 +84,23 @@ async def test_masters_that_have_lost_their_part_are_forgotten(scene: Scene) -> 
     scene.answer(a=info(0), c=info(0))
     assert scene.replication.suffices
     assert "b:1" not in scene.replication.text
+
+
+def asked(scene: Scene) -> list[int]:
+    return [len(scene.world.links[host].sent) for host in "ab"]
+
+
+async def test_heartbeats_ask_once_in_two_seconds_and_a_master_that_is_back_at_once(scene: Scene) -> None:
+    for _ in range(8):
+        scene.replication.ask()
+        scene.now += INTERVAL / 4
+    assert asked(scene) == [2, 2]
+    scene.world.links["b"].reachable = False
+    scene.replication.ask()
+    scene.world.links["b"].reachable = True
+    scene.replication.ask()
+    scene.replication.ask()
+    assert asked(scene) == [3, 3]
 
 
 @pytest.mark.parametrize("scene", [0], indirect=True)
