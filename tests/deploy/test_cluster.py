@@ -10,12 +10,11 @@ import pytest
 
 from relay.backend.redis.cluster.slots import slot_of_tag
 from tests.chaos.fault import Fault
-from tests.chaos.guests import Guests
-from tests.chaos.rounds import Outcome, presence_after
+from tests.chaos.rounds import Outcome
 from tests.clusters import shares
 from tests.deploy.compose import Compose, wait_for
 from tests.deploy.conftest import Enter, open_through, running
-from tests.deploy.crowd import Visitors, visitors
+from tests.deploy.crowd import Visitors, count_through, replace_workers
 from tests.deploy.page import SHOW_NODES
 from tests.deploy.power import (
     assert_least_power,
@@ -163,6 +162,14 @@ LOST = 1
 """The shard whose master is lost."""
 
 
+async def test_an_upgrade_loses_nothing(cluster: Compose, record: Callable[[Outcome], None]) -> None:
+    fault = Fault("Cluster: every worker replaced (`deploy/upgrade.sh`)", replace_workers, durable=True)  # type: ignore[arg-type]
+    outcome = await count_through(fault, cluster, seed=4, within=GRACE + 1)
+    record(outcome)
+    assert outcome.faults(in_time=False) == []
+    assert outcome.verdict.lost_acknowledged == 0
+
+
 async def lose_master(crowd: Visitors) -> None:
     """The container of a master is killed, and stays away until all shards are whole without it."""
     compose, lost = crowd.compose, MASTERS[LOST]
@@ -200,16 +207,8 @@ async def test_a_replica_takes_over_and_nothing_acknowledged_is_lost(
     cluster: Compose, record: Callable[[Outcome], None]
 ) -> None:
     fault = Fault("Cluster: a master killed (`docker compose kill redis-2`)", lose_master, durable=True)  # type: ignore[arg-type]
-    async with visitors(cluster, seed=2, rooms=9) as crowd, Guests(crowd, number=3) as guests:
-        # Senders go on until another master is there, however busy the machine is.
-        crowd.patience = SLOWLY
-        crowd.talk(30)
-        await asyncio.sleep(1)
-        guests.go()
-        await lose_master(crowd)
-        presence = await presence_after(crowd, max(crowd.ended, guests.gone), guests, within=GRACE + 1)
-        await crowd.hush()
-        outcome = Outcome.of(fault, 2, crowd, presence)
+    # Senders go on until another master is there, however busy the machine is.
+    outcome = await count_through(fault, cluster, seed=2, patience=SLOWLY, within=GRACE + 1)
     record(outcome)
     assert outcome.faults(in_time=False) == []
     assert outcome.verdict.lost_acknowledged == 0

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from tests.chaos.faults import Fault
-from tests.chaos.guests import Guests
-from tests.chaos.rounds import Outcome, presence_after
-from tests.deploy.compose import ROOT, WORKERS, Compose, require, wait_for
-from tests.deploy.crowd import Visitors, visitors
+from tests.chaos.rounds import Outcome
+from tests.deploy.compose import WORKERS, Compose, require, wait_for
+from tests.deploy.crowd import Visitors, count_through, replace_workers
 
 LONGER = 15.0
 """The grace time of the deployment, which is longer than its lease."""
@@ -150,11 +149,7 @@ def commands_port(compose: Compose, worker: str) -> str:
 
 @event("every worker replaced, one after the other (`deploy/upgrade.sh`)")
 async def upgrade(crowd: Visitors) -> None:
-    before = {one["Id"] for one in await asyncio.to_thread(crowd.compose.containers, "worker")}
-    await asyncio.to_thread(crowd.compose.run, str(ROOT / "deploy" / "upgrade.sh"), timeout=200)
-    after = {one["Id"] for one in await asyncio.to_thread(crowd.compose.containers, "worker")}
-    assert len(after) == len(before)
-    assert not before & after
+    await replace_workers(crowd)
 
 
 @event("everything stopped and started (`docker compose stop`)", forgets=True)
@@ -172,16 +167,9 @@ async def stop_everything(crowd: Visitors) -> None:
 
 @pytest.mark.parametrize("fault", EVENTS, ids=[fault.name.partition(" (")[0] for fault in EVENTS])
 async def test_nothing_is_lost(fault: Fault, compose: Compose, record: Callable[[Outcome], None]) -> None:
-    seed = EVENTS.index(fault)
-    async with visitors(compose, seed=seed, rooms=ROOMS) as crowd, Guests(crowd, number=6) as guests:
-        crowd.talk(RATE)
-        await asyncio.sleep(1)
-        guests.go()
-        await fault.strike(crowd)  # type: ignore[arg-type]
-        crowd.over()
-        within = LONGER + 1 + fault.pauses
-        presence = await presence_after(crowd, max(crowd.ended, guests.gone), guests, within=within)
-        await crowd.hush()
-        outcome = Outcome.of(fault, seed, crowd, presence)
+    within = LONGER + 1 + fault.pauses
+    outcome = await count_through(
+        fault, compose, seed=EVENTS.index(fault), rooms=ROOMS, guests=6, rate=RATE, within=within
+    )
     record(outcome)
     assert outcome.faults(in_time=False) == []

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from tests.chaos.fault import Fault
-from tests.chaos.guests import Guests
-from tests.chaos.rounds import Outcome, presence_after
+from tests.chaos.rounds import Outcome
 from tests.deploy.compose import Compose, wait_for
 from tests.deploy.conftest import Enter, open_through, running
-from tests.deploy.crowd import Visitors, visitors
+from tests.deploy.crowd import Visitors, count_through, replace_workers
 from tests.deploy.page import SHOW_MASTER
 from tests.deploy.power import (
     assert_least_power,
@@ -146,6 +145,14 @@ def test_the_command_of_the_page_shows_the_master(sentinel: Compose) -> None:
     assert told.splitlines()[3] == master(sentinel)
 
 
+async def test_an_upgrade_loses_nothing(sentinel: Compose, record: Callable[[Outcome], None]) -> None:
+    fault = Fault("Sentinel: every worker replaced (`deploy/upgrade.sh`)", replace_workers, durable=True)  # type: ignore[arg-type]
+    outcome = await count_through(fault, sentinel, seed=3, within=GRACE + 1)
+    record(outcome)
+    assert outcome.faults(in_time=False) == []
+    assert outcome.verdict.lost_acknowledged == 0
+
+
 async def lose_master(crowd: Visitors) -> None:
     """The container of the master is killed, and stays away until clients are served by another one."""
     compose = crowd.compose
@@ -170,16 +177,8 @@ async def test_another_master_takes_over_and_nothing_acknowledged_is_lost(
 ) -> None:
     fault = Fault("Sentinel: the master killed (`docker compose kill redis`)", lose_master, durable=True)  # type: ignore[arg-type]
     failovers = [sentinel.metric(worker, "relay_redis_failovers_total") for worker in sentinel.containers("worker")]
-    async with visitors(sentinel, seed=1, rooms=9) as crowd, Guests(crowd, number=3) as guests:
-        # Senders go on until another master is there, however busy the machine is.
-        crowd.patience = SLOWLY
-        crowd.talk(30)
-        await asyncio.sleep(1)
-        guests.go()
-        await lose_master(crowd)
-        presence = await presence_after(crowd, max(crowd.ended, guests.gone), guests, within=GRACE + 1)
-        await crowd.hush()
-        outcome = Outcome.of(fault, 1, crowd, presence)
+    # Senders go on until another master is there, however busy the machine is.
+    outcome = await count_through(fault, sentinel, seed=1, patience=SLOWLY, within=GRACE + 1)
     record(outcome)
     assert outcome.faults(in_time=False) == []
     assert outcome.verdict.lost_acknowledged == 0
