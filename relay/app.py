@@ -91,6 +91,5 @@ def _middleware(settings: Settings, routes: Sequence[BaseRoute]) -> list[Middlew
     return [
         Middleware(ForwardedRequests),
         Middleware(TrustedProxies, settings.trusted_proxies),
-        *http.middleware(settings, _prefixes(settings)),
-        Middleware(http.SocketRoutes, routes),
+        *http.middleware(settings, _prefixes(settings), routes),
     ]

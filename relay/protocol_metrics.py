@@ -10,6 +10,7 @@ class ProtocolMetrics:
     """
 
     __slots__ = (
+        "_closed_by",
         "_errors",
         "bytes_in",
         "bytes_out",
@@ -26,6 +27,8 @@ class ProtocolMetrics:
     def __init__(self, protocol: str, *, errors: Counter, closed: Counter) -> None:
         self.protocol = protocol
         self.closed = closed
+        # The counters of single reasons: to find one by its label costs as much as the way of a message.
+        self._closed_by: dict[str, Counter] = {}
         self.connections = 0
         self.sessions = 0
         self.handshakes = 0
@@ -35,6 +38,13 @@ class ProtocolMetrics:
         self.messages_out = 0
         self.bytes_out = 0
         self._errors = errors
+
+    def count_closed(self, reason: str) -> None:
+        """Count a connection that ended for this reason."""
+        counter = self._closed_by.get(reason)
+        if counter is None:
+            counter = self._closed_by[reason] = self.closed.labels(reason)
+        counter.inc()
 
     def refused(self, code: str) -> None:
         """Count a request, frame or command that the relay refused with this error code."""

@@ -44,14 +44,19 @@ def routes(settings: Settings, local_workers: Sequence[str], about: ServiceDescr
     ]
 
 
-def middleware(settings: Settings, gateway_prefixes: Sequence[str]) -> list[Middleware]:
+def middleware(
+    settings: Settings, gateway_prefixes: Sequence[str], all_routes: Sequence[BaseRoute]
+) -> list[Middleware]:
     """The middleware around all routes of the application, outermost first.
+
+    WebSockets leave it for their routes ahead of the parts that only concern HTTP requests.
 
     Below the paths `gateway_prefixes`, the gateways write the CORS headers, and count requests.
     """
     admin = settings.admin_address
     return [
         *([Middleware(AdminPort, admin)] if admin else []),
+        Middleware(SocketRoutes, all_routes),
         Middleware(Cors, settings.allowed_origins, gateway_prefixes),
         Middleware(LimitedRequests, OperatorAccess(settings), gateway_prefixes),
     ]

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class SocketRoutes:
-    """The innermost middleware: it hands WebSockets to their routes, in the order of these.
+    """Middleware that hands WebSockets to their routes, in the order of these.
 
     Starlette would try the routes of HTTP requests as well, and have its handlers of exceptions ready; the relay's ones
     raise an exception of a WebSocket again. Thousands of clients may come at once, so both count.

@@ -34,6 +34,7 @@ from relay.wire.idle_connections import IdleConnections, Networks
 from relay.wire.limits import WireLimits
 from relay.wire.listener import HttpListener
 from relay.wire.notices import LimitNotices
+from relay.wire.timeouts import Timeouts
 from relay.wire.unfinished import UnfinishedMessages
 from relay.wire.websocket import WebSocketProtocol
 
@@ -191,6 +192,7 @@ class Server(uvicorn.Server):
             state,
             self._limits,
             request_timeout=self._handshake_timeout,
+            timeouts=Timeouts(self._handshake_timeout, "the timeout of a request"),
             on_timeout=self._on_timeout,
             guard=PeerGuard(listener.networks, self._on_stranger) if listener.networks else None,
             gate=self._gate_of(listener),

@@ -29,6 +29,12 @@ ABORT_EXTENSION: Final = "relay.abort"
 CLOSED_EXTENSION: Final = "relay.closed"
 """The key of the reason in a `websocket.disconnect` message, if the server, and not the client, has closed."""
 
+GREETING_EXTENSION: Final = "relay.greeting"
+"""The key of True in a `websocket.accept` message, if the application is about to send a first frame.
+
+The relay's own server lets its answer to the handshake wait for that frame for a moment, and sends both in one write.
+"""
+
 CLOSE_TIMEOUT = 1.0
 """Seconds in which a client can read the last frames when its connection is closed."""
 
@@ -190,7 +196,7 @@ class WireConnection:
         """Close through the server, which waits for the client to read all written frames."""
         if self.reason is None:
             self.reason = reason
-            self._metrics.closed.labels(reason.name).inc()
+            self._metrics.count_closed(reason.name)
             self._clear()
             self._wire.close(reason.code, reason.name)
 
@@ -272,7 +278,7 @@ class BufferedConnection:
         """Close when the frames have been sent."""
         if self.reason is None:
             self.reason = reason
-            self._metrics.closed.labels(reason.name).inc()
+            self._metrics.count_closed(reason.name)
             self._closed(reason)
 
     def transfer(self) -> Transfer | None:

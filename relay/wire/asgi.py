@@ -18,7 +18,13 @@ from uvicorn.protocols.utils import ClientDisconnected
 from relay.addresses import counted_address
 from relay.model.codec import Frame
 from relay.model.errors import INTERNAL, NORMAL
-from relay.rooms.connection import ARRIVED_EXTENSION, CLOSE_TIMEOUT, CLOSED_EXTENSION, WIRE_EXTENSION
+from relay.rooms.connection import (
+    ARRIVED_EXTENSION,
+    CLOSE_TIMEOUT,
+    CLOSED_EXTENSION,
+    GREETING_EXTENSION,
+    WIRE_EXTENSION,
+)
 from relay.wire.closing import half_close
 from relay.wire.handshake import Headers, accepting, response, websocket_scope
 from relay.wire.limits import WireLimits
@@ -116,7 +122,8 @@ class AsgiWebSocket:
             raise ClientDisconnected()
         match message["type"]:
             case "websocket.accept" if not self._accepted:
-                self._accept(message.get("subprotocol"), message.get("headers", ()))
+                greets = message.get(GREETING_EXTENSION, False)
+                self._accept(message.get("subprotocol"), message.get("headers", ()), greets=greets)
             case "websocket.send" if self._accepted:
                 text = message.get("text")
                 frame = Frame(message["bytes"], is_text=False) if text is None else Frame(text.encode())
@@ -137,15 +144,15 @@ class AsgiWebSocket:
             case kind:
                 raise RuntimeError(f"an ASGI application may not send {kind} now")
 
-    def _accept(self, subprotocol: str | None, headers: Headers) -> None:
+    def _accept(self, subprotocol: str | None, headers: Headers, *, greets: bool) -> None:
         self._accepted = True
         lines = [*headers]
         if subprotocol:
             lines.append((b"Sec-WebSocket-Protocol", subprotocol.encode("ascii")))
-        self._transport.write(accepting(self._key, lines))
         # The middleware for load balancers has put the client's address into the scope.
         client: Any = self._scope["client"]
-        self.protocol.opened(counted_address(client[0]) if client else "")
+        address = counted_address(client[0]) if client else ""
+        self.protocol.opened(address, accepting(self._key, lines), greets=greets)
         self.protocol.pause_reading(paused=False)
 
     def _refuse(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:

@@ -1,13 +1,12 @@
 """How a WebSocket connection ends: the last close frames, then TCP, within a bounded time."""
 
 import asyncio
-from functools import partial
 from typing import Protocol
 
 from websockets.protocol import State
 
-from relay.rooms.connection import CLOSE_TIMEOUT
 from relay.wire.parser import FrameParser
+from relay.wire.timeouts import Timeout, Timeouts
 
 
 class Answers(Protocol):
@@ -36,14 +35,17 @@ class ClosingHandshake:
     """The end of one connection, from the first close frame of either side on.
 
     If the client broke the protocol, the relay does not wait for its answer: it sends its close frame and
-    half-closes the stream, so that the client can still read why.
+    half-closes the stream, so that the client can still read why. `timeouts` are those of `CLOSE_TIMEOUT` seconds.
     """
 
-    __slots__ = ("_timer", "_transport")
+    __slots__ = ("_answers", "_timeout", "_timeouts", "_transport")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, timeouts: Timeouts) -> None:
         self._transport = transport
-        self._timer: asyncio.TimerHandle | None = None
+        self._timeouts = timeouts
+        self._timeout: Timeout | None = None
+        # What is to be sent when the client has left its rooms.
+        self._answers: Answers | None = None
 
     def begin(self, parser: FrameParser, code: int, reason: str) -> None:
         """Send the relay's close frame, and wait for the client's for `CLOSE_TIMEOUT` seconds."""
@@ -66,26 +68,37 @@ class ClosingHandshake:
         The answer waits for `left`, so that a client whose close was answered has left its rooms; None waits for
         nothing.
         """
+        self._answers = parser
         if left is None or left.done():
-            self._close(parser)
+            self._close()
             return
-        close = partial(self._close, parser)
-        left.add_done_callback(lambda _: close())
-        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, close)
+        left.add_done_callback(self._left)
+        if self._timeout is None:
+            self._timeout = self._timeouts.add(self._late)
 
     def abort_later(self) -> None:
         """Abort TCP after `CLOSE_TIMEOUT` seconds, unless it has ended by then."""
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
+        if self._timeout is None:
+            self._timeout = self._timeouts.add(self._transport.abort)
 
     def cancel(self) -> None:
         """TCP has ended."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._timeout is not None:
+            self._timeout.cancel()
 
-    def _close(self, parser: Answers) -> None:
-        if not self._transport.is_closing():
-            write_answers(self._transport, parser)
+    def _left(self, _: "asyncio.Future[None]") -> None:
+        self._close()
+
+    def _late(self) -> None:
+        """Close if the client has not left its rooms yet; in any case, it has a whole timeout more to take the rest."""
+        self._timeout = None
+        self._close()
+        self.abort_later()
+
+    def _close(self) -> None:
+        answers, self._answers = self._answers, None
+        if answers is not None and not self._transport.is_closing():
+            write_answers(self._transport, answers)
             self._transport.close()
             self.abort_later()
 

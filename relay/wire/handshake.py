@@ -38,6 +38,20 @@ _LARGE_HEAD: Final = (
     f"the headers {', '.join(sorted(name.decode() for name in _CHECKED))} have at most {_MAX_VALUE} bytes each"
 )
 
+_USUAL: Final = re.compile(
+    rb"GET (/[!\"$-~]*) HTTP/1\.1\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*(?:[!-~](?:[\t -~]*[!-~])?)?\r\n)+)\r\n"
+)
+"""A whole request without a body: address and headers (RFC 9112, 3 and 5), all in ASCII."""
+
+_FIELD: Final = re.compile(rb"([^:]+):[ \t]*([^\r]*)\r\n")
+
+_LONGEST_USUAL: Final = 8192
+"""Bytes of a request that is read here."""
+
+_UNUSUAL: Final = frozenset({b"content-length", b"expect", b"te", b"trailer", b"transfer-encoding"})
+"""Headers after which the parser of HTTP is to decide."""
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -49,14 +63,40 @@ class BadHandshake(Exception):
         self.answer = answer
 
 
+def read_usual(data: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]] | None:
+    """Read the address and the headers, with names in lower case, of a request for a WebSocket in its usual form.
+
+    None for anything else, such as a part of a request, which the parser of HTTP is to read. It calls back for each
+    header, and takes several times as long.
+    """
+    found = _USUAL.fullmatch(data) if len(data) <= _LONGEST_USUAL else None
+    if found is None:
+        return None
+    address, lines = found.groups()
+    headers = [(name.lower(), value) for name, value in _FIELD.findall(lines)]
+    asked = dict(headers)
+    if len(asked) != len(headers) or b"host" not in asked or not _UNUSUAL.isdisjoint(asked):
+        return None
+    if asked.get(b"upgrade", b"").lower() != b"websocket" or not _upgrades(asked.get(b"connection", b"")):
+        return None
+    return address, headers
+
+
+def _upgrades(connection: bytes) -> bool:
+    """Return whether the header Connection names the upgrade; Firefox sends `keep-alive, Upgrade`."""
+    lower = connection.lower()
+    return lower == b"upgrade" or b"upgrade" in [option.strip() for option in lower.split(b",")]
+
+
 def read_key(method: bytes, headers: Headers) -> bytes:
     """Check a handshake and return its key; raise `BadHandshake`. The names in `headers` are in lower case."""
     found = dict(headers)
-    key = found.get(b"sec-websocket-key", b"")
+    key, connection = found.get(b"sec-websocket-key", b""), found.get(b"connection", b"")
     if (
         method == b"GET"
         and len(found) == len(headers)
-        and found.get(b"connection", b"").lower() == b"upgrade"
+        and len(connection) <= _MAX_VALUE
+        and _upgrades(connection)
         and found.get(b"upgrade", b"").lower() == b"websocket"
         and found.get(b"sec-websocket-version") == b"13"
         and _is_key(key)

@@ -13,23 +13,24 @@ import logging
 import time
 from collections import deque
 from functools import partial
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import httptools
 from starlette.types import Scope
-from uvicorn._types import ASGI3Application
+from uvicorn._types import ASGI3Application, HTTPScope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from relay.rooms.connection import ABORT_EXTENSION, CLOSE_TIMEOUT
+from relay.rooms.connection import ABORT_EXTENSION
 from relay.rooms.held_response import HOLD_EXTENSION
 from relay.wire.asgi import AsgiWebSocket
 from relay.wire.closing import half_close
-from relay.wire.handshake import BadHandshake, read_key
+from relay.wire.handshake import BadHandshake, read_key, read_usual
 from relay.wire.held import Ends, HeldProtocol
 from relay.wire.listener import KEPT_UNCOUNTED, PROGRESS, HttpListener
 from relay.wire.refusals import BAD_HOST, BAD_REQUEST, MAX_WAITING, REFUSALS, refusal
 from relay.wire.request_size import MAX_HEAD, RequestSize, TooMuch
+from relay.wire.timeouts import Timeout
 
 _LOGGER: Final = logging.getLogger("uvicorn.error")
 
@@ -47,47 +48,61 @@ class HttpProtocol(HttpToolsProtocol):
     gate is not reached by clients: its connections are not counted.
     """
 
+    # The values with which each connection begins are attributes of the class: thousands of connections may come at
+    # once, and nearly all of them only ask for a WebSocket. First those of uvicorn's class.
+    logger = access_logger = _LOGGER
+    access_log = False
+    parser: httptools.HttpRequestParser = None  # type: ignore[assignment]
+    transport: asyncio.Transport = None  # type: ignore[assignment]
+    flow: FlowControl = None  # type: ignore[assignment]
+    ws_protocol_class = None
+    timeout_keep_alive_task: asyncio.TimerHandle | None = None
+    server: tuple[str, int | None] | None = None
+    client: tuple[str, int] | None = None
+    scheme: Literal["http", "https"] | None = None
+    scope: HTTPScope = None  # type: ignore[assignment]
+    headers: list[tuple[bytes, bytes]] = None  # type: ignore[assignment]
+    cycle: RequestResponseCycle = None  # type: ignore[assignment]
+    expect_100_continue = False
+
+    _deadline: Timeout | None = None
+    _parses = False
+    _waiting_bytes = 0
+    _body_mark = 0
+    _unsent = 0
+    _arriving = False
+    _refused = False
+    _upgraded = False
+    _upgrading: bool | None = None
+    _current_cycle: RequestResponseCycle | None = None
+    address = ""
+
     def __init__(self, listener: HttpListener) -> None:
-        self._init_parser(listener)
+        # Not that of uvicorn's class, which looks up two loggers for each connection.
+        config, state = listener.config, listener.server_state
+        self.config, self.app, self.loop = config, config.loaded_app, asyncio.get_running_loop()
+        self.root_path, self.asgi_version = config.root_path, config.asgi_version
+        self.limit_concurrency, self.app_state = config.limit_concurrency, listener.app_state
+        self.timeout_keep_alive = config.timeout_keep_alive
+        self.server_state, self.connections, self.tasks = state, state.connections, state.tasks
+        self.pipeline = deque()
         self._listener = listener
         self._limits = listener.limits
         self._gate = listener.gate
-        self._deadline: asyncio.TimerHandle | None = None
         self._size = RequestSize(listener.limits.max_size)
-        self._waiting_bytes = 0
-        self._body_mark = 0
-        self._unsent = 0
-        self._arriving = False
-        self._refused = False
-        self._upgraded = False
-        self._upgrading: bool | None = None
-        self._current_cycle: RequestResponseCycle | None = None
-        self.address = ""
 
-    def _init_parser(self, listener: HttpListener) -> None:
-        """Set the attributes of uvicorn's class; its own `__init__` looks up two loggers for each connection."""
-        config, state = listener.config, listener.server_state
-        self.config, self.app, self.loop = config, config.loaded_app, asyncio.get_running_loop()
-        self.logger, self.access_logger, self.access_log = _LOGGER, _LOGGER, False
+    def _begin_parsing(self) -> None:
+        """Make what only requests need that are no usual handshake."""
+        self._parses = True
+        self.flow = FlowControl(self.transport)
         self.parser = httptools.HttpRequestParser(self)
         # A client may send its next request although it asked for the end of the connection.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self.ws_protocol_class = None
-        self.root_path, self.asgi_version = config.root_path, config.asgi_version
-        self.limit_concurrency, self.app_state = config.limit_concurrency, listener.app_state
-        self.timeout_keep_alive_task, self.timeout_keep_alive = None, config.timeout_keep_alive
-        self.server_state, self.connections, self.tasks = state, state.connections, state.tasks
-        self.transport = self.flow = None  # type: ignore[assignment]
-        self.server = self.client = self.scheme = None
-        self.pipeline = deque()
-        self.scope = self.headers = self.cycle = None  # type: ignore[assignment]
-        self.expect_100_continue = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock. `super` is not called: it would ask the system for the addresses three times."""
         self.transport = transport
         self.connections.add(self)
-        self.flow = FlowControl(transport)
         self.server = _address(transport, "sockname")
         self.client = _address(transport, "peername")
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
@@ -102,7 +117,7 @@ class HttpProtocol(HttpToolsProtocol):
         transport = self.transport = held.transport
         self.connections.discard(held)
         self.connections.add(self)
-        self.flow = FlowControl(transport)
+        self._begin_parsing()
         self.server, self.client, self.scheme, self.address = held.ends  # type: ignore[assignment]
         transport.set_protocol(self)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
@@ -141,6 +156,8 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse requests within the limits; bytes after a refused request are ignored."""
         if self._refused or self._upgraded:
+            return
+        if not self._parses and self._upgrade_at_once(data):
             return
         self._unset_keepalive_if_required()
         if self._size.in_head:
@@ -312,12 +329,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         """Start the clock: the client must read on in time."""
-        super().pause_writing()
+        if self._parses:
+            super().pause_writing()
         self._start_clock()
 
     def resume_writing(self) -> None:
         """Stop the clock, unless a request is arriving."""
-        super().resume_writing()
+        if self._parses:
+            super().resume_writing()
         if not self._arriving:
             self._stop_clock()
 
@@ -342,8 +361,34 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_answering() or self.pipeline or not self.url.isascii() or self.scope["http_version"] != "1.1":
             self._refuse(b"400 Bad Request", BAD_REQUEST)
             return
+        self._upgrade(self.parser.get_method())
+
+    def _upgrade_at_once(self, data: bytes) -> bool:
+        """Hand the connection over if its first bytes are a usual handshake; else begin to parse, and return False."""
+        usual = read_usual(data)
+        if usual is None:
+            self._begin_parsing()
+            return False
+        url, headers = usual
+        self._upgraded = True
+        self._stop_clock()
+        self._forget()
+        self.url, self.headers = url, headers
+        parts = {
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "headers": headers,
+            "server": self.server,
+            "client": self.client,
+            "state": self.app_state.copy(),
+        }
+        self.scope = cast(HTTPScope, parts)
+        self._upgrade(b"GET")
+        return True
+
+    def _upgrade(self, method: bytes) -> None:
         try:
-            key = read_key(self.parser.get_method(), self.headers)
+            key = read_key(method, self.headers)
         except BadHandshake as error:
             self._write_last(error.answer)
             return
@@ -411,7 +456,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _start_clock(self) -> None:
         if self._deadline is None:
             self._body_mark, self._unsent = self._size.body, self.transport.get_write_buffer_size()
-            self._deadline = self.loop.call_later(self._listener.request_timeout, self._time_out)
+            self._deadline = self._listener.timeouts.add(self._time_out)
 
     def _time_out(self) -> None:
         taken = self._unsent - self.transport.get_write_buffer_size()
@@ -443,7 +488,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.write(answer)
         half_close(self.transport)
         self._stop_clock()
-        self._deadline = self.loop.call_later(CLOSE_TIMEOUT, self.transport.abort)
+        self._deadline = self._limits.closing.add(self.transport.abort)
 
 
 def _serve_next(held: HeldProtocol, arrived: bytes) -> None:

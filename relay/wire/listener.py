@@ -9,6 +9,7 @@ from uvicorn.server import ServerState
 
 from relay.wire.gate import Gate, PeerGuard
 from relay.wire.limits import WireLimits
+from relay.wire.timeouts import Timeouts
 
 PROGRESS: Final = 65_536
 """Bytes of a body or of an answer that a slow client must move in each `request_timeout`."""
@@ -21,8 +22,8 @@ KEPT_UNCOUNTED: Final = 8192
 class HttpListener:
     """The common state of the HTTP connections of one listener.
 
-    A client has `request_timeout` seconds for each step; `on_timeout` is called when it takes longer. `guard` and
-    `gate` decide which connections are admitted; None for all.
+    A client has `request_timeout` seconds for each step, which `timeouts` count; `on_timeout` is called when it takes
+    longer. `guard` and `gate` decide which connections are admitted; None for all.
     """
 
     config: Config
@@ -30,6 +31,7 @@ class HttpListener:
     app_state: dict[str, Any]
     limits: WireLimits
     request_timeout: float
+    timeouts: Timeouts
     on_timeout: Callable[[], None]
     guard: PeerGuard | None = None
     gate: Gate | None = None

@@ -74,13 +74,15 @@ class FrameReading:
 
     An `asyncio.Protocol`, but not by inheritance, so that it can be a native class of the compiled build.
 
-    `address` is the name under which the client's address is counted. `_paused` has the reasons for which the
-    connection is not read. At `_frames_due`, all small frames so far are paid for by their rate. `_lost` is set when
-    TCP has ended: frames may still be unread then. `_closing` is set once a close frame was sent or the connection was
-    aborted, `_reported` once the receiver knows that the connection has ended.
+    `address` is the name under which the client's address is counted. `_answer` is that to the handshake, while it
+    waits for the first frame. `_paused` has the reasons for which the connection is not read. At `_frames_due`, all
+    small frames so far are paid for by their rate. `_lost` is set when TCP has ended: frames may still be unread then.
+    `_closing` is set once a close frame was sent or the connection was aborted, `_reported` once the receiver knows
+    that the connection has ended.
     """
 
     __slots__ = (
+        "_answer",
         "_closing",
         "_frames_due",
         "_late_pong",
@@ -100,6 +102,7 @@ class FrameReading:
     def __init__(self, transport: asyncio.Transport, limits: WireLimits) -> None:
         self._transport = transport
         self._limits = limits
+        self._answer = b""
         self._parser: FrameParser | None = None
         self._next_turn: asyncio.Handle | None = None
         self._unread = b""
@@ -113,6 +116,12 @@ class FrameReading:
 
     def eof_received(self) -> None:
         """Let the transport close."""
+
+    def send_answer(self) -> None:
+        """Send the answer to the handshake now, if it still waits."""
+        answer, self._answer = self._answer, b""
+        if answer and not self._transport.is_closing():
+            self._transport.write(answer)
 
     # For the subclass to implement.
 
@@ -184,6 +193,8 @@ class FrameReading:
     def data_received(self, data: bytes) -> None:
         """Read frames, as many as one turn allows; the rest follows in later turns."""
         self._received = True
+        if self._answer:
+            self.send_answer()
         # TLS transports deliver bytes that they have decrypted already, even after `pause_reading`.
         before = self._unread
         self._unread = self._read(before + data if before else data)

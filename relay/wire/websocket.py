@@ -45,8 +45,16 @@ class WebSocketProtocol(FrameReading):
         self.keepalive_slot = 0
         limits.connections.add(self)
 
-    def opened(self, address: str) -> None:
-        """Start the keepalive: the handshake of a client of this address is complete."""
+    def opened(self, address: str, answer: bytes = b"", *, greets: bool = False) -> None:
+        """Accept the handshake of a client of this address by this answer, and start the keepalive.
+
+        If the application `greets`, the answer waits for its first frame, for `GREETING_TIME` at most: a write less.
+        """
+        if greets:
+            self._answer = answer
+            self._limits.greetings.add(self.send_answer)
+        elif answer:
+            self._transport.write(answer)
         self.address = address
         self._transport.set_write_buffer_limits(high=self._limits.high_water)
         self._limits.keepalive.add(self)
@@ -72,6 +80,8 @@ class WebSocketProtocol(FrameReading):
         """Write to the transport; return the bytes it has buffered, or 0 below the high-water mark."""
         if self._closing or self._lost:
             return 0
+        if self._answer:
+            self._answer, data = b"", self._answer + data
         self._transport.write(data)
         return self._transport.get_write_buffer_size() if self.write_paused else 0
 
@@ -79,6 +89,7 @@ class WebSocketProtocol(FrameReading):
         """Send a close frame, and abort the connection if the client does not answer within `CLOSE_TIMEOUT`."""
         if self._closing:
             return
+        self.send_answer()
         self._get_ending().begin(self._get_parser(), code, reason)
         self._closing = True
         # The client's close frame must be read, even if its messages were not.
@@ -192,7 +203,7 @@ class WebSocketProtocol(FrameReading):
 
     def _get_ending(self) -> ClosingHandshake:
         if self._ending is None:
-            self._ending = ClosingHandshake(self._transport)
+            self._ending = ClosingHandshake(self._transport, self._limits.closing)
         return self._ending
 
     def _received_close(self, parser: FrameParser) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from msgspec import structs
@@ -19,6 +20,7 @@ from relay.backend.presence import (
     too_many_places,
 )
 from relay.backend.redis import infos
+from relay.backend.redis.connection import Argument
 from relay.backend.redis.join_calls import CONFIRMATION, NOT_SENT, JoinCalls
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.outboxes import RedisOutboxes
@@ -42,8 +44,8 @@ _NONE = "-"
 _NOT_WRITTEN, _WRITTEN, _TOO_LATE = 0, 1, 2
 """Results of announce.lua and change.lua."""
 
-_HELD, _UNCONFIRMED, _BEHIND = 1, 2, 3
-"""Results of leave.lua; the first one also if a member was removed."""
+_UNCONFIRMED, _BEHIND = 2, 3
+"""Results of leave.lua, besides 1 and 0."""
 
 _CONFIRMATION_STEP = 0.1
 """Seconds between two calls of a join that waits until its room is confirmed."""
@@ -209,9 +211,7 @@ class RedisPresence:
         elif entry.subject:
             keys = (*keys, self._keys.subjects(room))
         extended, hook = self._outboxes.extend(room, keys, entry.reason)
-        left = self._client.run(
-            LEAVE,
-            extended,
+        arguments: list[Argument] = [
             self._keys.channel(room),
             entry.peer,
             " ".join(self._lease.own),
@@ -231,24 +231,30 @@ class RedisPresence:
             hook,
             split_previous(entry.previous)[1],
             str(entry.began),
-        )
-        self._outboxes.watch(room, left, lambda result: hold == 0 or result not in {_HELD, _BEHIND})
-        return asyncio.ensure_future(self._left(left, entry, hold))
+        ]
+        left: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._outboxes.watch(room, left, lambda found: hold == 0 or not found)
+        # By a callback and not in a task, which costs a further turn of the event loop: thousands may leave at once.
+        self._client.send_script(LEAVE, extended, arguments, partial(self._left, left, entry, hold))
+        return left
 
-    async def _left(self, left: asyncio.Future[int], entry: PresenceEntry, hold: float) -> bool:
-        """Return the result of leave.lua, and announce a held member of which Redis has an earlier entry.
+    def _left(self, left: asyncio.Future[bool], entry: PresenceEntry, hold: float, reply: Any) -> None:
+        """Resolve `left` by the result of leave.lua; a held member of which Redis has an earlier entry is announced.
 
-        Raises `Unavailable` if it has to be called again.
+        It fails with `Unavailable` if leave.lua has to be called again.
         """
-        result = await left
-        if result == _UNCONFIRMED:
-            raise Unavailable("Redis has come back, and no worker has confirmed the room's state yet")
-        if result == _BEHIND:
+        if left.done():
+            return
+        if reply == _BEHIND:
             self._registration.register([entry.room])
-            result = await self._announce(structs.replace(entry, hold=hold))
-            if result == _TOO_LATE:
-                raise Unavailable(_LATE)
-        return bool(result)
+            announced = self._announce(structs.replace(entry, hold=hold))
+            announced.add_done_callback(partial(_announced, left))
+        elif reply == _UNCONFIRMED:
+            left.set_exception(Unavailable("Redis has come back, and no worker has confirmed the room's state yet"))
+        elif isinstance(reply, int):
+            left.set_result(bool(reply))
+        else:
+            left.set_exception(self._client.script_error(reply))
 
     async def roster(self, room: str, limit: int | None = None) -> Roster:
         """Call roster.lua; of a large room, any members are named."""
@@ -341,6 +347,20 @@ class RedisPresence:
         )
         self._outboxes.watch(entry.room, announced)
         return announced
+
+
+def _announced(left: asyncio.Future[bool], announced: asyncio.Future[int]) -> None:
+    """Resolve `left` by the result of announce.lua."""
+    if left.done():
+        return
+    if announced.cancelled():
+        left.cancel()
+    elif (error := announced.exception()) is not None:
+        left.set_exception(error)
+    elif announced.result() == _TOO_LATE:
+        left.set_exception(Unavailable(_LATE))
+    else:
+        left.set_result(bool(announced.result()))
 
 
 def _roster(listed: Sequence[Any], current: MessageId) -> Roster:

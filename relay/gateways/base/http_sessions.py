@@ -280,7 +280,7 @@ class HttpSession(Session[In]):
         if self._ended:
             return
         if self._polling.reason is None:
-            self._metrics.closed.labels("client" if goodbye else "lost").inc()
+            self._metrics.count_closed("client" if goodbye else "lost")
         self._sessions.remove(self)
         self._polling.end()
         self.end(goodbye=goodbye)

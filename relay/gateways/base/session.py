@@ -278,9 +278,15 @@ class Session(OutcomeReceiver, Generic[In]):
         if self._guard is not None:
             self._guard.stop()
         self._ended = True
-        if self._goodbye:
-            self._left = asyncio.get_running_loop().create_future()
-        self._drain_inbox()
+        leaving = self._drain_inbox()
+        if not self._goodbye:
+            return None
+        if leaving is not None and len(leaving) == 1:
+            # By far the most frequent case: nothing waits, and the client was in one room.
+            return leaving[0]
+        self._left = asyncio.get_running_loop().create_future()
+        if leaving is not None:
+            _resolve_after(self._left, leaving)
         return self._left
 
     # Token holder.
@@ -325,8 +331,11 @@ class Session(OutcomeReceiver, Generic[In]):
         self._pace = self.ticket.pace()
         return self._pace
 
-    def _drain_inbox(self) -> None:
-        """Serve the requests that can be served now; then read on, or finish a close or an end that waited for them."""
+    def _drain_inbox(self) -> Sequence[asyncio.Future[None]] | None:
+        """Serve the requests that can be served now; then read on, or finish a close or an end that waited for them.
+
+        At the end, returns the futures of `JoinedRooms.leave_all`.
+        """
         inbox = self._inbox
         while self._connection.reason is None and (found := inbox.peek()) is not None:
             request, size = found
@@ -350,6 +359,8 @@ class Session(OutcomeReceiver, Generic[In]):
             leaving = self._rooms.leave_all(hold=not self._goodbye)
             if self._left is not None:
                 _resolve_after(self._left, leaving)
+            return leaving
+        return None
 
     def _drain_in(self, seconds: float) -> None:
         if self._wake_timer is None:
@@ -571,7 +582,7 @@ class WebSocketSession(Session[Frame]):
         if self._connection.reason is None:
             # Neither this session nor a room has closed the connection: the client did, or the server did for it.
             reason = relay_closed or ("client" if goodbye else "lost")
-            self._metrics.closed.labels(reason).inc()
+            self._metrics.count_closed(reason)
         self._worker.clients.remove(self)
         self.ticket.release()
         return self.end(goodbye=goodbye)

@@ -23,6 +23,7 @@ from relay.rooms.connection import (
     ARRIVED_EXTENSION,
     CLOSE_TIMEOUT,
     CLOSED_EXTENSION,
+    GREETING_EXTENSION,
     WIRE_EXTENSION,
     Connection,
     QueuedConnection,
@@ -49,6 +50,7 @@ async def serve(
     opening: AdmittedOpening,
     subprotocol: str | None,
     keepalive: bool = True,
+    greets: bool = False,
 ) -> None:
     """Admit a client, and serve its WebSocket as `accept` does.
 
@@ -63,6 +65,7 @@ async def serve(
             opening=lambda connection: opening(connection, ticket),
             subprotocol=subprotocol,
             keepalive=keepalive,
+            greets=greets,
         )
 
 
@@ -75,12 +78,13 @@ async def accept(
     opening: Opening,
     subprotocol: str | None,
     keepalive: bool = True,
+    greets: bool = False,
 ) -> None:
     """Accept and serve the WebSocket of a client that was admitted before, with this ticket.
 
     Returns when the client has been greeted, if the server lets the session take the connection over, else at the end
     of the connection. Without `keepalive`, the server sends no WebSocket pings: the client protocol has a heartbeat of
-    its own.
+    its own. With `greets`, the greeting sends a first frame as soon as it can, also to a client that it refuses.
     """
     worker: Worker = scope["state"]["worker"]
     wire: Wire | None = scope.get("extensions", {}).get(WIRE_EXTENSION)
@@ -91,7 +95,10 @@ async def accept(
         await _AsgiConnection(websocket, worker.settings.send_buffer, ticket, opening).run()
         return
     await receive()
-    await send({"type": "websocket.accept", "subprotocol": subprotocol})
+    accepted: dict[str, Any] = {"type": "websocket.accept", "subprotocol": subprotocol}
+    if greets:
+        accepted[GREETING_EXTENSION] = True
+    await send(accepted)
     ticket.metrics.handshakes += 1
     limit = worker.settings.send_buffer
     connection = WireConnection(wire, limit=limit, metrics=ticket.metrics, buffering=ticket)

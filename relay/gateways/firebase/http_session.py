@@ -92,7 +92,7 @@ class FirebaseHttpSession(FirebaseSession):
         if self._ended:
             return None
         if self._polling.reason is None:
-            self._metrics.closed.labels("client" if goodbye else "lost").inc()
+            self._metrics.count_closed("client" if goodbye else "lost")
         self._sessions.remove(self)
         self._polling.end()
         return self.end(goodbye=goodbye)

@@ -50,7 +50,7 @@ class NativeGateway(GatewayEndpoint):
         """Serve one WebSocket."""
         subprotocol = choose_subprotocol(scope["subprotocols"])
         opening = partial(self._open, scope)
-        await serve(scope, receive, send, protocol=NAME, opening=opening, subprotocol=subprotocol)
+        await serve(scope, receive, send, protocol=NAME, opening=opening, subprotocol=subprotocol, greets=True)
 
     def _open(self, scope: Scope, connection: Connection, ticket: Ticket) -> tuple[Receiver, Coroutine[Any, Any, None]]:
         worker = scope["state"]["worker"]

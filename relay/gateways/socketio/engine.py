@@ -373,7 +373,7 @@ class EngineSession:
         closed_by_relay = self.closing or relay_closed is not None
         if not self.closing:
             reason = relay_closed or ("client" if code in GOODBYE_CODES else "lost")
-            self.ticket.metrics.closed.labels(reason).inc()
+            self.ticket.metrics.count_closed(reason)
         if self._silence_timer is not None:
             self._silence_timer.cancel()
         if self._brake is not None:

@@ -281,11 +281,12 @@ class ManagedXmppStream(XmppStream):
             self._managed.end(resumable=True)
         return super().end(goodbye=goodbye)
 
-    def _drain_inbox(self) -> None:
-        super()._drain_inbox()
+    def _drain_inbox(self) -> Sequence[asyncio.Future[None]] | None:
+        leaving = super()._drain_inbox()
         if self._ended and not self._inbox.exclusive and not self._inbox.waiting:
             # The stanzas that were served since the end needed it: the client may send them again.
             self._managed = None
+        return leaving
 
 
 def _is_stanza(request: Request) -> bool:

@@ -228,7 +228,7 @@ class Site:
         worker.ice = ice_offers(settings, worker.metrics)
         self._app = Starlette(
             routes=[*pages.routes(settings, ABOUT), *http.routes(settings, local_workers, ABOUT)],
-            middleware=http.middleware(settings, GATEWAY_PREFIXES),
+            middleware=http.middleware(settings, GATEWAY_PREFIXES, []),
             exception_handlers=http.exception_handlers,
         )
         self._app.router.default = http.NotFound(WEBSOCKETS)

@@ -27,5 +27,5 @@ def test_one_segment_below_rooms_is_a_room(path: str, endpoints: list[type]) -> 
 
 
 def test_the_guard_of_the_admin_port_is_outermost_and_only_there_with_a_port() -> None:
-    assert AdminPort not in [one.cls for one in http.middleware(Settings(), [])]
-    assert http.middleware(Settings(admin_listen="127.0.0.1:9100"), [])[0].cls is AdminPort
+    assert AdminPort not in [one.cls for one in http.middleware(Settings(), [], [])]
+    assert http.middleware(Settings(admin_listen="127.0.0.1:9100"), [], [])[0].cls is AdminPort

@@ -49,7 +49,7 @@ async def test_closing_twice_sends_one_close_frame() -> None:
 async def test_a_close_is_answered_when_the_client_has_left_its_rooms_or_the_time_is_over(
     late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.wire.closing.CLOSE_TIMEOUT", 0.05 if late else 60)
+    monkeypatch.setattr("relay.wire.limits.CLOSE_TIMEOUT", 0.05 if late else 60)
     transport, receiver = FakeTransport(), LeavingReceiver()
     protocol = protocol_of(transport, receiver)
     protocol.data_received(b"\x88\x82" + bytes(4) + b"\x03\xe8")

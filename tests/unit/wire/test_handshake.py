@@ -2,7 +2,8 @@
 
 import pytest
 
-from relay.wire.handshake import BadHandshake, accepting, read_key, websocket_scope
+from relay.wire.handshake import BadHandshake, accepting, read_key, read_usual, websocket_scope
+from tests.unit.serving import UPGRADE
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 GOOD = {
@@ -77,3 +78,46 @@ def test_the_scope_is_that_of_the_asgi_specification() -> None:
     assert (scope["path"], scope["raw_path"], scope["query_string"]) == ("/rooms/A b", b"/rooms/%41%20b", b"x=%20")
     assert (scope["type"], scope["scheme"], scope["extensions"]) == ("websocket", "wss", {"some": {}})
     assert websocket_scope(HTTP | {"headers": headers()}, b"/", {})["subprotocols"] == []
+
+
+def test_a_usual_request_is_read_without_a_parser() -> None:
+    found = read_usual(UPGRADE % (b"/rooms/a%20b?x=1", b"X-Some:\ta thing\r\nEmpty:  \r\n"))
+    assert found is not None
+    address, read = found
+    assert address == b"/rooms/a%20b?x=1"
+    assert read[-2:] == [(b"x-some", b"a thing"), (b"empty", b"")]
+    assert dict(read)[b"sec-websocket-key"] == KEY
+    assert read_usual((UPGRADE % (b"/", b"")).replace(b"Connection: ", b"Connection: keep-alive, ")) is not None
+
+
+GOOD_REQUEST = UPGRADE % (b"/", b"")
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        GOOD_REQUEST[:-1],
+        GOOD_REQUEST + b"x",
+        GOOD_REQUEST + GOOD_REQUEST,
+        GOOD_REQUEST.replace(b"GET", b"POST"),
+        GOOD_REQUEST.replace(b"1.1", b"1.0"),
+        GOOD_REQUEST.replace(b"Host", b"Hose"),
+        GOOD_REQUEST.replace(b"websocket", b"h2c"),
+        GOOD_REQUEST.replace(b"Connection: Upgrade", b"Connection: keep-alive"),
+        GOOD_REQUEST.replace(b"\r\n", b"\n"),
+        GOOD_REQUEST.replace(b"Host: relay", b"Host: relay "),
+        UPGRADE % (b"/a b", b""),
+        UPGRADE % (b"/#a", b""),
+        UPGRADE % (b"/\xc3\xa9", b""),
+        UPGRADE % (b"/", b"Host: b\r\n"),
+        UPGRADE % (b"/", b"X: a\r\n b\r\n"),
+        UPGRADE % (b"/", b"X : a\r\n"),
+        UPGRADE % (b"/", b"X: \xff\r\n"),
+        UPGRADE % (b"/", b"Content-Length: 1\r\n"),
+        UPGRADE % (b"/", b"Transfer-Encoding: chunked\r\n"),
+        UPGRADE % (b"/", b"Expect: 100-continue\r\n"),
+        UPGRADE % (b"/", b"X: " + b"a" * 8192 + b"\r\n"),
+    ],
+)
+def test_any_other_request_is_left_to_the_parser(request_bytes: bytes) -> None:
+    assert read_usual(request_bytes) is None

@@ -459,3 +459,49 @@ async def test_a_close_frame_with_a_bad_code_is_a_violation() -> None:
         protocol_of(transport, receiver).data_received(masked(0x88, payload))
         assert receiver.ended == [1002]
         assert transport.written[2:4] == b"\x03\xea"
+
+
+async def test_the_answer_to_a_handshake_leaves_together_with_the_first_frame() -> None:
+    transport = FakeTransport()
+    protocol = protocol_of(transport, FakeReceiver())
+    protocol.opened("", b"101", greets=True)
+    assert transport.written == b""
+    protocol.write(b"-first")
+    protocol.write(b"-second")
+    assert transport.written == b"101-first-second"
+
+
+async def test_the_answer_to_a_handshake_waits_a_moment_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.wire.limits.GREETING_TIME", 0.01)
+    transport = FakeTransport()
+    protocol = protocol_of(transport, FakeReceiver())
+    protocol.opened("", b"101", greets=True)
+    async with asyncio.timeout(5):
+        await transport.wrote.wait()
+    protocol.write(b"-first")
+    assert transport.written == b"101-first"
+
+
+async def test_the_answer_to_a_handshake_is_ahead_of_a_pong_and_of_a_close_frame() -> None:
+    for close in (False, True):
+        transport = FakeTransport()
+        protocol = protocol_of(transport, FakeReceiver())
+        protocol.opened("", b"101", greets=True)
+        if close:
+            protocol.close(4000, "slow")
+        else:
+            protocol.data_received(masked(0x89, b""))
+        assert transport.written == b"101" + (b"\x88\x06\x0f\xa0slow" if close else b"\x8a\x00")
+
+
+async def test_nothing_is_written_to_a_client_that_leaves_before_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.wire.limits.GREETING_TIME", 0.01)
+    transport = FakeTransport()
+    protocol = protocol_of(transport, FakeReceiver())
+    protocol.opened("", b"101", greets=True)
+    transport.closing = True
+    protocol.connection_lost(None)
+    ended = asyncio.Event()
+    protocol._limits.greetings.add(ended.set)
+    await ended.wait()
+    assert transport.written == b""

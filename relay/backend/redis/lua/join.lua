@@ -161,6 +161,9 @@ call('PUBLISH', ARGV[1], text)
 if change then call('PUBLISH', ARGV[1], change) end
 if told then call('PUBLISH', ARGV[1], told) end
 local list = tonumber(ARGV[9]) > 0 and roster(tonumber(ARGV[9]), tonumber(ARGV[10])) or ''
+-- Mostly, there are neither messages nor a mark.
+local waiting, watched = call('EXISTS', KEYS[8], KEYS[9]), 0
+if waiting > 0 then waiting, watched = call('EXISTS', KEYS[8]), call('EXISTS', KEYS[9]) end
 
 return { before and 'resumed' or 'joined', integer(generation), id, list, began, first and 1 or 0, info,
-  state.created and 1 or 0, rules and about_rules().text(rules) or '', call('EXISTS', KEYS[8]), call('EXISTS', KEYS[9]) }
+  state.created and 1 or 0, rules and about_rules().text(rules) or '', waiting, watched }

@@ -280,7 +280,7 @@ class BoshSession:
             return
         self._ended = True
         if self._polling.reason is None:
-            self.ticket.metrics.closed.labels("client" if goodbye else "lost").inc()
+            self.ticket.metrics.count_closed("client" if goodbye else "lost")
         self._stop_pause()
         self._sessions.remove(self)
         self._polling.end()
