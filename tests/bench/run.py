@@ -22,6 +22,7 @@ from tests.ports import free_port
 __all__ = ["GENERATORS", "LOAD_CORE", "SERVER_CORE", "Broken", "Load", "Server", "Target", "serving"]
 
 SERVER_CORE, LOAD_CORE = 0, 1
+LOCALHOST = "127.0.0.1"
 START, STOP, QUIET = 60.0, 15.0, 300.0
 GENERATORS = {"load.c": [str(LOAD)], "second.js": ["node", str(BENCH / "load" / "second.js")]}
 SETTLE = 1.0
@@ -78,13 +79,15 @@ def wait_for(process: subprocess.Popen[str], port: int, name: str) -> None:
 class Target:
     """The ports of servers, the protocol of their clients, and a folder for logs.
 
-    The members of a room connect to the ports in turn. With `yields`, several generators share a core.
+    The members of a room connect to the ports in turn. With `yields`, several generators share a core. load.c alone
+    connects to another `host`.
     """
 
     ports: Sequence[int]
     dialect: Dialect
     folder: Path
     yields: bool = False
+    host: str = LOCALHOST
 
 
 class Server:
@@ -153,6 +156,8 @@ class Load:
             "first": first,
             "connecting": 1 if target.dialect.in_turn else connecting,
         }
+        if target.host != LOCALHOST:
+            options["host"] = target.host
         command = [*GENERATORS[generator], *(f"--{name}={value}" for name, value in options.items())]
         self.process = spawn(
             [*command, *target.dialect.arguments(), *["--yield"] * target.yields, *["--stamps"] * shape.apart],

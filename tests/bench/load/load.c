@@ -6,6 +6,7 @@
 //   cycle SECONDS WARMUP COUNT    closed loop, COUNT messages in flight in all rooms together, which take turns
 //   steady SECONDS WARMUP RATE    open loop, RATE messages a second in all; latency counts from when a send was due
 //   storm                         drop every connection and make it anew, all at once
+//   pings                         say how many pings have arrived until now
 //   quit                          as does the end of standard input
 // With several ports, the members of a room connect to them in turn. With --yield, several generators share a core.
 // With --stamps, latency counts from the send to the arrival in the kernel: the time in which the generator waits for its
@@ -76,6 +77,7 @@ static char *scratch, *incoming;
 static enum { NOTHING, CONNECT, FLOOD, STEADY, SETTLE } mode;
 static bool measuring;
 static uint64_t begins, ends, deadline, interval, due, window_start, messages, deliveries, busy, busy_before;
+static uint64_t pings;
 static uint64_t histogram[POWERS * SUB], recorded;
 static int window, turn;
 static bool stormy, cycling;
@@ -380,6 +382,7 @@ static void delivered(Client *client, const char *mark, uint64_t time) {
 
 static void on_text(Client *client, const char *text, size_t length, uint64_t time) {
   if (options.received && length == strlen(options.received) && !memcmp(text, options.received, length)) {
+    pings++;
     send_frame(client, 1, options.answer, strlen(options.answer));
   }
   if (client->state == SCRIPT) {
@@ -424,7 +427,7 @@ static size_t read_frames(Client *client, const char *data, size_t length, uint6
     int opcode = data[used] & 15;
     if (opcode == 1) on_text(client, data + used + head, size - head, time);
     else if (opcode == 8) fail(client, "closed", size - head > 2 ? data + used + head + 2 : "without a reason");
-    else if (opcode == 9) send_frame(client, 10, data + used + head, size - head);
+    else if (opcode == 9) pings++, send_frame(client, 10, data + used + head, size - head);
     used += size;
   }
   return used;
@@ -562,6 +565,8 @@ static void command(char *line) {
     busy_before = busy;
     for (int i = 0; i < client_count; i++) drop(&clients[i]);
     opened = failed = in_progress = ready = 0;
+  } else if (!strcmp(name, "pings")) {
+    printf("{\"event\":\"pings\",\"count\":%" PRIu64 "}\n", pings);
   } else {
     exit(0);
   }
