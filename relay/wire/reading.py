@@ -1,9 +1,9 @@
 """The receiving half of a WebSocket connection: frames in, within the bounds of a turn, a rate and a worker.
 
 Nearly every frame that a client sends is a text message in one frame, and nearly every one of them arrives whole. Those
-are read here, in a few lines of Python and one call in C that removes the mask. Everything else (fragments, control
-frames, binary messages, violations) goes to the parser of the `websockets` library. That parser is made when such a
-frame begins and dropped when nothing is begun any more.
+are read here, in a few lines of Python and one call in C that removes the mask. So are pongs, as nearly all frames of
+idle clients are. Everything else (fragments, other control frames, binary messages, violations) goes to the parser of
+the `websockets` library. That parser is made when such a frame begins and dropped when nothing is begun any more.
 
 A client that sends a lot must not delay the others. Each connection reads a limited number of frames in one turn of the
 event loop. The rest stays in `_unread`, the transport stops reading, and the next turn continues. A large message waits
@@ -34,6 +34,9 @@ except ImportError:  # a build of the library without its C extension
 
 _FIN_TEXT: Final = 0x81
 """The first byte of a text message in one frame: FIN, no reserved bits, opcode 1 (RFC 6455, 5.2)."""
+
+_FIN_PONG: Final = 0x8A
+"""The first byte of a pong."""
 
 _FIN_CLOSE: Final = 0x88
 """The first byte of a close frame."""
@@ -251,6 +254,8 @@ class FrameReading:
                 at, left = self._read_single_frame_texts(data, at, left)
                 if self._read_goodbye(data, at):
                     break
+                if self._read_pong(data, at):
+                    at, left = at + 6 + data[at + 1] - 0x80, 0 if self._paused & _RESTING else left - 1
             if at == start:
                 if self._paused & _IN_LINE:
                     break  # The parser is there until the turn, so that no frame overtakes the message.
@@ -306,6 +311,19 @@ class FrameReading:
         if code not in _GOODBYES:
             return False
         self._received_goodbye(code)
+        return True
+
+    def _read_pong(self, data: bytes, at: int) -> bool:
+        """Take a pong that has arrived whole; False for any other bytes.
+
+        That anything has arrived answers a ping, so its payload does not count.
+        """
+        # More than 125 bytes are a violation in a control frame (5.5).
+        if len(data) - at < 6 or data[at] != _FIN_PONG or not 0x80 <= data[at + 1] <= 0x80 + 125:
+            return False
+        if len(data) - at < 6 + data[at + 1] - 0x80:
+            return False
+        self._count_small(1)
         return True
 
     def _read_frames(self, data: bytes) -> int:

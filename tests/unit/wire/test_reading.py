@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from relay.wire import reading
 from relay.wire.notices import LimitNotices
 from relay.wire.websocket import WebSocketProtocol
 from tests.unit.wire.fakes import FakeReceiver, FakeTransport, masked, protocol_of
@@ -68,6 +69,36 @@ async def test_a_rest_ends_and_the_frames_behind_the_flood_are_read() -> None:
             await asyncio.sleep(0.01)
     assert transport.reading
     assert receiver.texts == [b"later"]
+
+
+@pytest.mark.parametrize("data", [b"", b"ping", b"x" * 125])
+async def test_a_pong_needs_no_parser_between_texts(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    transport, receiver = FakeTransport(), FakeReceiver()
+    protocol = protocol_of(transport, receiver)
+    monkeypatch.setattr(reading, "FrameParser", None)
+    protocol.ping()
+    protocol.data_received(masked(0x81, b"one") + masked(0x8A, data) * 2 + masked(0x81, b"two"))
+    assert (receiver.texts, protocol._unread, protocol._is_alive()) == ([b"one", b"two"], b"", True)
+
+
+@pytest.mark.parametrize("size", [1, 5, 6, 7, 12])
+async def test_a_pong_in_pieces_and_one_between_fragments_are_read(size: int) -> None:
+    transport, receiver = FakeTransport(), FakeReceiver()
+    protocol = protocol_of(transport, receiver)
+    pong = masked(0x8A, b"payload")
+    sent = pong + masked(0x01, b"a") + pong + masked(0x80, b"b") + pong + masked(0x81, b"c")
+    for at in range(0, len(sent), size):
+        protocol.data_received(sent[at : at + size])
+    assert (receiver.texts, protocol._parser, transport.written) == ([b"ab", b"c"], None, b"")
+
+
+@pytest.mark.parametrize(
+    "pong", [b"\x8a\x04ping", b"\x8a\xfe\0\x7e" + b"\0" * 130, b"\xca\x80\0\0\0\0", b"\x0a\x80\0\0\0\0"]
+)
+async def test_a_pong_without_a_mask_or_too_long_or_with_other_bits_is_a_violation(pong: bytes) -> None:
+    transport, receiver = FakeTransport(), FakeReceiver()
+    protocol_of(transport, receiver).data_received(pong)
+    assert (receiver.ended, transport.written[:4]) == ([1002], b"\x88\x10\x03\xea")
 
 
 async def test_a_connection_that_rests_when_it_is_lost_ends_at_once() -> None:
