@@ -86,6 +86,8 @@ class Departures:
         self._metrics = metrics
         self._on_settled = on_settled
         self._by_room: dict[str, dict[_Key, _Departure]] = {}
+        self.begun: dict[str, None] = {}
+        """The rooms whose first departure has begun since the renewal has taken them from here."""
         self._size = 0
         # (time of the next attempt, number, departure); the number decides between equal times.
         self._heap: list[tuple[float, int, _Departure]] = []
@@ -203,8 +205,11 @@ class Departures:
         return departure
 
     def _remember(self, departure: _Departure) -> None:
-        room = self._by_room.setdefault(departure.entry.room, {})
-        key = _key(departure.entry)
+        name, key = departure.entry.room, _key(departure.entry)
+        room = self._by_room.get(name)
+        if room is None:
+            room = self._by_room[name] = {}
+            self.begun[name] = None
         self._size += key not in room
         room[key] = departure
 
@@ -214,6 +219,7 @@ class Departures:
         self._size -= 1
         if not room:
             del self._by_room[departure.entry.room]
+            self.begun.pop(departure.entry.room, None)
 
     def _is_current(self, departure: _Departure) -> bool:
         """Whether no later departure of the same peer has replaced this one."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import takewhile
 
 from relay.backend.positions import DeliveredPosition, DeliveredPositions
 from relay.limits import Clock
@@ -21,6 +22,9 @@ _PERIOD = 1.0
 
 _SETTLE = 0.2
 """Seconds of a round in which written bytes may arrive: more than a round trip to most clients."""
+
+_PORTION = 500
+"""Members that a round looks at in one turn of the event loop."""
 
 _MOST_MARKS = 32
 """Marks of one member that wait; a client that is so many rounds behind gets no further ones until it has caught up."""
@@ -84,8 +88,10 @@ class PositionTracker:
         self._clock = clock
         self._metrics = metrics
         self._tracked: dict[Member, _TrackedMember] = {}
-        # By room: when its records were last written or renewed.
+        # By room: when its records were last written or renewed, in the order of these times.
         self._written: dict[str, float] = {}
+        # By room: how many members are tracked.
+        self._sizes: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -105,6 +111,7 @@ class PositionTracker:
             member, position, position if noted else BEFORE_ALL, by_bytes=tracking is Tracking.WRITTEN
         )
         self._tracked[member] = tracked
+        self._sizes[member.room] = self._sizes.get(member.room, 0) + 1
         self._written.setdefault(member.room, self._clock())
         if not noted:
             self._tasks.spawn(self._note([tracked]), "first delivered position")
@@ -141,6 +148,8 @@ class PositionTracker:
         The position of a member that is held is noted at once, where it is known to be later than the noted one.
         """
         tracked = self._tracked.pop(member, None) if self._tracked else None
+        if tracked is not None:
+            self._forget(member.room)
         if hold and tracked is not None and tracked.delivered > tracked.noted:
             self._tasks.spawn(self._note([tracked]), "last delivered position")
         return tracked is not None
@@ -152,14 +161,29 @@ class PositionTracker:
 
     async def round(self) -> None:
         """One round: mark the written positions, wait for their bytes, and note those that arrived. Never fails."""
-        # A copy: writing to a member may end the membership of another one.
-        for tracked in list(self._tracked.values()):
-            tracked.mark(self._notices.newest_id(tracked.member))
-        await asyncio.sleep(_SETTLE)
-        for tracked in self._tracked.values():
+        changed = list[_TrackedMember]()
+
+        def settle(tracked: _TrackedMember) -> None:
             tracked.settle()
-        await self._note([one for one in self._tracked.values() if one.delivered > one.noted])
+            if tracked.delivered > tracked.noted:
+                changed.append(tracked)
+
+        await self._each(lambda tracked: tracked.mark(self._notices.newest_id(tracked.member)))
+        await asyncio.sleep(_SETTLE)
+        await self._each(settle)
+        await self._note([one for one in changed if one.member in self._tracked])
         await self._renew()
+
+    async def _each(self, look: Callable[[_TrackedMember], None]) -> None:
+        """Look at all tracked members but those that end meanwhile, in several turns of the event loop."""
+        # A copy: writing to a member may end the membership of another one.
+        waiting = list(self._tracked.values())
+        for start in range(0, len(waiting), _PORTION):
+            if start:
+                await asyncio.sleep(0)
+            for tracked in waiting[start : start + _PORTION]:
+                if tracked.member in self._tracked:
+                    look(tracked)
 
     async def _run(self) -> None:
         while self._tracked:
@@ -186,21 +210,33 @@ class PositionTracker:
             log.debug("noting %d delivered positions failed: %s; the next round notes them", len(notes), error)
             return
         self._metrics.noted_positions.inc(len(notes))
-        now = self._clock()
         for one, position in notes:
             one.noted = max(one.noted, position)
-            self._written[one.member.room] = now
+        self._write_down(dict.fromkeys(one.member.room for one, _ in notes))
 
     async def _renew(self) -> None:
-        """Renew the records of rooms in which nothing changed for long; forget the rooms without tracked members."""
-        now, rooms = self._clock(), {member.room for member in self._tracked}
-        for room in self._written.keys() - rooms:
-            del self._written[room]
-        due = [room for room, written in self._written.items() if now - written >= self._renew_after]
+        """Renew the records of rooms in which nothing changed for long."""
+        oldest = self._clock() - self._renew_after
+        due = [room for room, _ in takewhile(lambda one: one[1] <= oldest, self._written.items())]
         if due:
             try:
                 await self._positions.renew(due)
             except RelayError as error:
                 log.debug("renewing the delivered positions of %d rooms failed: %s; retrying", len(due), error)
                 return
-            self._written.update(dict.fromkeys(due, now))
+            self._write_down(due)
+
+    def _write_down(self, rooms: Iterable[str]) -> None:
+        """Take note that the records of these rooms are new; those without tracked members are not renewed any more."""
+        now = self._clock()
+        for room in rooms:
+            self._written.pop(room, None)
+            if room in self._sizes:
+                self._written[room] = now
+
+    def _forget(self, room: str) -> None:
+        """Count one tracked member of a room less; the records of a room without any are not renewed any more."""
+        self._sizes[room] -= 1
+        if not self._sizes[room]:
+            del self._sizes[room]
+            self._written.pop(room, None)

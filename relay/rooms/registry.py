@@ -16,6 +16,8 @@ class LocalRooms:
         self._metrics = metrics
         # The path of a message looks here itself, which costs no further call.
         self.by_name: dict[str, LocalRoom] = {}
+        self.begun: dict[str, None] = {}
+        """The rooms that have begun since the renewal has taken them from here, which keeps it from looking at all."""
         self.get: Callable[[str], LocalRoom | None] = self.by_name.get
 
     def __len__(self) -> int:
@@ -29,10 +31,6 @@ class LocalRooms:
     def names(self) -> list[str]:
         """The names of the rooms."""
         return list(self.by_name)
-
-    def occupied(self) -> list[str]:
-        """The names of the rooms that have members here; the others only have observers."""
-        return [name for name, room in self.by_name.items() if room.has_members]
 
     def has_members(self, name: str) -> bool:
         """Whether the room has members here, joining ones included."""
@@ -69,6 +67,7 @@ class LocalRooms:
         room = self.get(listener.room)
         if room is None:
             room = self.by_name[listener.room] = LocalRoom(listener.room)
+            self.begun[listener.room] = None
             self._metrics.rooms.set(len(self))
         room.stage(listener)
         if isinstance(listener, Observer):
@@ -102,6 +101,7 @@ class LocalRooms:
     def _drop_if_empty(self, room: LocalRoom) -> None:
         if room.empty:
             del self.by_name[room.name]
+            self.begun.pop(room.name, None)
             self._metrics.rooms.set(len(self))
             # No further event is delivered here, so the callbacks would wait for ever. An early acknowledgement can
             # mislead no member, as none is left.

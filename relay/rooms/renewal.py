@@ -28,7 +28,7 @@ class _Missing:
 
 
 class RoomRenewal:
-    """Renews a share of the rooms each round, so that no round has thousands of them to renew.
+    """Renews a share of the rooms each round, so that no round has thousands of them to renew, or to look at.
 
     `rounds` is the number of rounds in a room's time to live. A room is renewed in every half of it. Rooms of a round
     that fails are renewed with the next ones.
@@ -56,7 +56,8 @@ class RoomRenewal:
         self._metrics = metrics
         self._unmoved = unmoved
         self._on_lost = on_lost
-        # In the order in which they were renewed, or have begun; some have ended meanwhile.
+        # In the order in which they were renewed, or have begun. Some have ended meanwhile. Others only have observers
+        # here, which must not keep a room's state in Redis for ever. They stay, as a member may join.
         self._queue: dict[str, None] = {}
         self._owed = 0.0
         self._missing: dict[str, _Missing] = {}
@@ -123,21 +124,20 @@ class RoomRenewal:
 
         A room waits for half of its time to live at most, from its beginning on, also while others begin or end.
         """
-        # A room that only has observers is not renewed: they must not keep its state in Redis for ever.
-        occupied = dict.fromkeys([*self._rooms.occupied(), *self._departures.rooms()])
-        self._queue.update(occupied)
-        self._owed += len(occupied) * self._share * rounds
-        count = min(int(self._owed), len(occupied))
+        for begun in (self._rooms.begun, self._departures.begun):
+            self._queue.update(begun)
+            begun.clear()
+        self._owed += len(self._queue) * self._share * rounds
+        count = min(int(self._owed), len(self._queue))
         self._owed -= count
-        due, ended = list[str](), list[str]()
+        taken, stay = list[str](), list[str]()
         for room in self._queue:
-            if room not in occupied:
-                ended.append(room)
-            elif len(due) < count:
-                due.append(room)
-            else:
+            if len(stay) >= count:
                 break
-        for room in (*ended, *due):
+            taken.append(room)
+            if self._is_occupied(room) or self._rooms.get(room) is not None:
+                stay.append(room)
+        for room in taken:
             del self._queue[room]
-        self._queue.update(dict.fromkeys(due))
-        return due
+        self._queue.update(dict.fromkeys(stay))
+        return [room for room in stay if self._is_occupied(room)]

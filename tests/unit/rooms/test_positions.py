@@ -274,3 +274,53 @@ async def test_the_known_position_of_a_held_member_is_noted_when_it_ends() -> No
         while len(world.tasks):
             await asyncio.sleep(0)
     assert world.records == {"held": at(1)}
+
+
+async def test_a_round_of_many_members_leaves_turns_to_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PORTION", 10)
+    members = [world.begin(f"p{number}", noted=True) for number in range(35)]
+    world.write(*members)
+    looks, in_turn = list[int](), 0
+    newest = world.newest_id
+
+    def look(member: Member) -> MessageId:
+        nonlocal in_turn
+        in_turn += 1
+        return newest(member)
+
+    monkeypatch.setattr(world, "newest_id", look)
+    round_of_all = asyncio.ensure_future(world.tracker.round())
+    while not round_of_all.done():
+        await asyncio.sleep(0)
+        looks.append(in_turn)
+        in_turn = 0
+    assert [one for one in looks if one] == [10, 10, 10, 5]
+    assert len(world.records) == 35
+
+
+async def test_a_member_that_ends_between_two_turns_of_a_round_is_not_noted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PORTION", 1)
+    stays, gone = world.begin("stays", noted=True), world.begin("gone", noted=True)
+    world.write(stays, gone)
+    round_of_all = asyncio.ensure_future(world.tracker.round())
+    await asyncio.sleep(0)
+    world.tracker.end(gone)
+    await round_of_all
+    assert world.records == {"stays": at(1)}
+
+
+async def test_the_room_that_was_written_first_is_renewed_first(world: World) -> None:
+    first, second = Member(Link(), None, "first", "p"), Member(Link(), None, "second", "p")
+    for member in (first, second):
+        world.tracker.begin(member, Tracking.ACKNOWLEDGED, position=at(0), noted=True)
+    world.now, world.newest = 5, at(1)
+    world.tracker.acknowledge(first, at(1))
+    await world.tracker.round()
+    world.now = 10
+    await world.tracker.round()
+    world.now = 15
+    await world.tracker.round()
+    assert world.renewed == [["second"], ["first"]]
+    assert list(world.tracker._written) == ["second", "first"]

@@ -214,3 +214,51 @@ async def test_a_room_that_the_backend_wants_again_is_renewed_in_the_next_round_
     renewal._owed = -10.0
     await renewal.renew([])
     assert leases.touched == [(["one"], [])]
+
+
+async def test_a_round_looks_at_few_rooms_however_many_there_are(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    leases, looks = FakeLeases(), list[str]()
+    for number in range(1000):
+        world.rooms.stage(world.member(room=f"r{number}"))
+    world.departures.take_over([HeldMember(f"held{number}", "p", 1, 1.0) for number in range(1000)])
+    renewal = renewal_of(world, leases, rounds=400)
+    await renewal.renew([])
+    original = renewal._is_occupied
+
+    def look(room: str) -> bool:
+        looks.append(room)
+        return original(room)
+
+    monkeypatch.setattr(renewal, "_is_occupied", look)
+    await renewal.renew([])
+    assert len(leases.touched[-1][0]) == 10
+    assert len(set(looks)) == 10
+
+
+async def test_a_member_that_joins_observers_renews_its_room_within_half_of_its_time(world: World) -> None:
+    leases = FakeLeases()
+    await world.observe(room="observed")
+    renewal = renewal_of(world, leases, rounds=8)
+    for _ in range(9):
+        await renewal.renew([])
+    assert leases.touched == []
+    world.rooms.stage(world.member(room="observed"))
+    for _ in range(4):
+        await renewal.renew([])
+    assert leases.touched == [(["observed"], [])]
+
+
+async def test_rooms_that_have_ended_are_forgotten(world: World) -> None:
+    leases = FakeLeases()
+    renewal = renewal_of(world, leases, rounds=8)
+    staged = [world.member(room=f"r{number}") for number in range(3)]
+    for member in staged:
+        world.rooms.stage(member)
+    await renewal.renew([])
+    world.rooms.stage(soon := world.member(room="soon"))
+    for member in (*staged, soon):
+        world.rooms.remove(member)
+    assert world.rooms.begun == {}
+    for _ in range(8):
+        await renewal.renew([])
+    assert (leases.touched, renewal._queue) == ([], {})
