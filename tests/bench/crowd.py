@@ -5,6 +5,9 @@ connections as the limit of open files allows are real ones. The others are insi
 without a socket (`tests/bench/crowd_worker.py`), so its CPU has the work of those clients, too. The rooms have two
 members, both real or both inside. All figures but those of connecting are from a silence of two ping intervals. In the
 end, each room hears one more message.
+
+With `--talk 1000 10000`, so many rooms get 4,000 messages a second instead, and the cost of a delivery counts. Only
+real clients talk. Each number of rooms has a worker of its own.
 """
 
 import argparse
@@ -13,22 +16,22 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
+from statistics import median
 from typing import Any, Self
 
 from tests.bench import install, speak
 from tests.bench.accounting import cpu_seconds, memory, open_files, redis_calls
 from tests.bench.run import Broken, Load, Server, serving
 from tests.bench.shapes import Shape
-from tests.bench.speak import Dialect
 from tests.bench.systems import PURE_RELAY, RELAY, Place, System, relay
 from tests.ports import free_port
 
-__all__ = ["Split", "main", "table", "waited_seconds"]
+__all__ = ["ROWS", "Split", "main", "table", "talk_table", "waited_seconds"]
 
 CONNECTIONS, PING_INTERVAL, FLOOR, PROOF = 50_000, 25.0, 20.0, 1000
 SPARE_FILES = 1000
@@ -37,6 +40,7 @@ MOST_OF_GENERATOR = 9500
 MOST_OF_ADDRESS = 25_000
 """Connections from one address to another one and its port, at most: each takes a port of the system's range."""
 SETTLE = 3.0
+DELIVERIES, TALK, WARMUP, ROUNDS = 4000, 8.0, 2.0, 3
 DIALECTS = {"native": speak.RELAY, "socketio": speak.SOCKETIO}
 Figures = Mapping[str, float]
 
@@ -95,13 +99,13 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """A running worker, its load generators, and the options of the benchmark."""
+    """A running worker and its load generators, which end with the `stack`."""
 
     server: Server
     control: Control
     split: Split
     loads: list[Load]
-    options: argparse.Namespace
+    stack: ExitStack
 
     def silence(self, seconds: float) -> dict[str, float]:
         """Do nothing for a time; return what it costs, a second."""
@@ -128,13 +132,13 @@ class Crowd:
             load.say("pings")
         return float(sum(load.event("pings")["count"] for load in self.loads))
 
-    def connect_real(self, dialect: Dialect, stack: ExitStack) -> Figures:
+    def connect_real(self) -> Figures:
         """Connect the real clients, one generator after the other."""
         size, began, first = memory(self.server.root), time.monotonic(), 0
         self.control("begin")
         for count, host in zip(self.split.generators(), self.split.hosts(), strict=True):
             target = replace(self.server.target, host=host)
-            load = stack.enter_context(Load(target, Shape("crowd", "", "idle", count // 2, 2), first=first))
+            load = self.stack.enter_context(Load(target, Shape("crowd", "", "idle", count // 2, 2), first=first))
             load.connected()
             self.loads.append(load)
             first += count // 2
@@ -155,7 +159,32 @@ class Crowd:
             f"{name}_seconds": took,
             f"{name}_memory": grown / count if count else float("nan"),
             f"{name}_collection": found["collection"],
+            f"{name}_full": found["full"],
             f"{name}_max": found["own_max"],
+        }
+
+    def talk(self, deliveries: float, seconds: float) -> dict[str, float]:
+        """Let real clients send so many messages a second, in rooms of two; return the cost of a delivery in µs."""
+        pids = (self.server.root, self.server.redis_root)
+        for load in self.loads:
+            load.say(f"steady {seconds} {WARMUP} {deliveries / len(self.loads)}")
+        for load in self.loads:
+            load.event("begin")
+        self.control("begin")
+        cpu = [cpu_seconds([pid]) for pid in pids]
+        ends = [load.event("end") for load in self.loads]
+        used = [1e6 * (cpu_seconds([pid]) - then) for pid, then in zip(pids, cpu, strict=True)]
+        found = self.control("end")
+        if lost := sum(load.event("settled")["lost"] for load in self.loads):
+            raise Broken(f"{lost} messages were lost")
+        heard = sum(end["deliveries"] for end in ends)
+        return {
+            "deliveries": heard / seconds,
+            "worker": used[0] / heard,
+            "redis": used[1] / heard,
+            "p50": max(end["p50"] for end in ends) / 1000,
+            "p99": max(end["p99"] for end in ends) / 1000,
+            "own_p99": found["own_p99"],
         }
 
     def prove(self, rate: float) -> Figures:
@@ -204,15 +233,15 @@ def system_of(name: str, split: Split, control: int, options: argparse.Namespace
     )
 
 
-def measure(name: str, split: Split, options: argparse.Namespace) -> dict[str, float]:
-    """Measure one protocol."""
+@contextmanager
+def running(name: str, split: Split, options: argparse.Namespace) -> Iterator[Crowd]:
+    """A worker with nobody connected, whose first clients have come and gone."""
     port = free_port()
     system = system_of(name, split, port, options)
     dialect = system.dialect
     with serving(system) as server, ExitStack() as stack:
         control = Control(port)
         stack.callback(control.close)
-        crowd = Crowd(server, control, split, [], options)
         control("speak", path=dialect.path, script=dialect.script, publish=dialect.publish, reply=dialect.reply)
         # The first handshakes load code and fill caches, which is no cost of a connection.
         control("connect", count=2, first=split.all)
@@ -220,18 +249,33 @@ def measure(name: str, split: Split, options: argparse.Namespace) -> dict[str, f
             load.connected()
         control("dismiss")
         time.sleep(SETTLE)
+        yield Crowd(server, control, split, [], stack)
+        server.check()
+
+
+def measure(name: str, split: Split, options: argparse.Namespace) -> dict[str, float]:
+    """Measure one protocol."""
+    with running(name, split, options) as crowd:
         alone = crowd.silence(options.floor)
         figures = {f"floor_{key}": value for key, value in alone.items()}
         figures |= {"real": split.real, "inner": split.inner}
-        figures |= crowd.connect_real(dialect, stack)
+        figures |= crowd.connect_real()
         figures |= crowd.connect_inner()
         figures |= crowd.silence(2 * options.ping_interval)
         figures["load_average"] = os.getloadavg()[0]
         figures["redis_commands"] = (figures["commands"] - alone["commands"]) / split.all
-        figures |= control("timers")
+        figures |= crowd.control("timers")
         figures |= crowd.prove(options.proof)
-        server.check()
         return figures
+
+
+def talking(rooms: int, options: argparse.Namespace) -> list[dict[str, float]]:
+    """Measure the cost of a delivery in so many rooms, some rounds in turn."""
+    split = Split.of(2 * rooms, open_files(), options.inner)
+    with running("native", split, options) as crowd:
+        crowd.connect_real()
+        crowd.connect_inner()
+        return [{"real": split.real, **crowd.talk(DELIVERIES, options.seconds)} for _ in range(ROUNDS)]
 
 
 ROWS: Sequence[tuple[str, Callable[[Figures], str]]] = (
@@ -252,6 +296,8 @@ ROWS: Sequence[tuple[str, Callable[[Figures], str]]] = (
      lambda f: f"{1000 * f['waited']:.1f}, {1000 * f['floor_waited']:.1f}"),
     ("longest garbage collection, CPU ms: while they connect, in silence",
      lambda f: f"{max(f['real_collection'], f['inner_collection']):.1f}, {f['collection']:.1f}"),
+    ("full collections: while they connect, in silence",
+     lambda f: f"{f['real_full'] + f['inner_full']:.0f}, {f['full']:.0f}"),
     ("longest lag by own work while they connect, ms: real, inside",
      lambda f: f"{f['real_max']:.0f}, {f['inner_max']:.0f}"),
     ("s to connect them: real, inside", lambda f: f"{f['real_seconds']:.0f}, {f['inner_seconds']:.0f}"),
@@ -266,6 +312,26 @@ def table(results: Mapping[str, Figures]) -> list[str]:
     return lines + [f"| {' | '.join([name, *(show(one) for one in results.values())])} |" for name, show in ROWS]
 
 
+def talk_table(results: Mapping[int, Sequence[Figures]]) -> list[str]:
+    """The lines of the table about rooms that talk: of each figure the median, the least and the most."""
+    names = {
+        "deliveries": "deliveries a second",
+        "worker": "worker, µs a delivery",
+        "redis": "Redis, µs",
+        "p50": "latency, ms: p50",
+        "p99": "p99",
+        "own_p99": "lag by own work, ms: p99",
+    }
+    lines = [f"| {' | '.join(['rooms, talking ones', *names.values()])} |", "| --- |" + " ---: |" * len(names)]
+    for rooms, rounds in results.items():
+        cells = [f"{rooms:,}, {rounds[0]['real'] / 2:,.0f}"]
+        for name in names:
+            found = sorted(one[name] for one in rounds)
+            cells.append(f"{median(found):,.4g} ({found[0]:,.4g} to {found[-1]:,.4g})")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.crowd", description=__doc__)
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
@@ -276,14 +342,19 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--ping-interval", type=float, default=PING_INTERVAL)
     parser.add_argument("--floor", type=float, default=FLOOR, help="seconds in which nobody is connected")
     parser.add_argument("--proof", type=float, default=PROOF, help="messages a second of the last load")
+    parser.add_argument("--talk", nargs="+", type=int, default=[], metavar="ROOMS")
+    parser.add_argument("--seconds", type=float, default=TALK, help="of a round in which rooms talk")
     options = parser.parse_args(arguments)
     split = Split.of(options.connections, open_files(), options.inner)
     install.BUILD.mkdir(parents=True, exist_ok=True)
     install.build_load()
     build = "pure Python" if options.pure else "the compiled build"
-    print(
-        f"{build}; {open_files():,} open files a process: {split.real:,} connections are real, {split.inner:,} inside"
-    )
+    limit = f"{open_files():,} open files a process"
+    if options.talk:
+        print(f"{build}; {limit}; {DELIVERIES:,} messages a second")
+        print(*talk_table({rooms: talking(rooms, options) for rooms in options.talk}), sep="\n")
+        return 0
+    print(f"{build}; {limit}: {split.real:,} connections are real, {split.inner:,} inside")
     results = {name: measure(name, split, options) for name in options.protocol}
     print(*table(results), sep="\n")
     return 0

@@ -300,17 +300,17 @@ class LagProbe:
 
 
 class Collections:
-    """The longest garbage collection in CPU time, and how many there were of all generations."""
+    """The longest garbage collection in CPU time, and how many full ones there were."""
 
     def __init__(self) -> None:
         self.longest = 0.0
-        self.count = 0
+        self.full = 0
         self._began = 0.0
         gc.callbacks.append(self._collected)
 
     def begin(self) -> None:
         """Forget those that were."""
-        self.longest, self.count = 0.0, 0
+        self.longest, self.full = 0.0, 0
 
     def _collected(self, phase: str, info: Mapping[str, int]) -> None:
         now = time.thread_time()
@@ -318,7 +318,7 @@ class Collections:
             self._began = now
         else:
             self.longest = max(self.longest, now - self._began)
-            self.count += 1
+            self.full += info["generation"] == 2
 
 
 def scheduled_timers() -> int:
@@ -371,7 +371,7 @@ class Control:
             "pings": self._crowd.pings,
             "lost": self._crowd.lost,
             "collection": 1000 * self._collections.longest,
-            "collections": self._collections.count,
+            "full": self._collections.full,
         }
 
     async def timers(self) -> Mapping[str, float]:

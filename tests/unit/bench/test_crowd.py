@@ -6,7 +6,7 @@ import os
 import pytest
 
 from relay.model.codec import Frame
-from tests.bench.crowd import ROWS, Split, main, table, waited_seconds
+from tests.bench.crowd import ROWS, Split, main, table, talk_table, waited_seconds
 from tests.bench.crowd_worker import Crowd, InnerClient, LagProbe, frames, masked, share
 from tests.fleet import require
 
@@ -133,9 +133,16 @@ def test_the_table_has_a_column_for_each_protocol() -> None:
         "real inner real_memory inner_memory worker redis floor_worker floor_redis pings commands redis_commands "
         "timers p50 p99 max own_p99 own_max floor_p50 floor_p99 floor_max floor_own_p99 floor_own_max waited "
         "floor_waited collection real_collection inner_collection real_max inner_max real_seconds inner_seconds rooms "
-        "load_average"
+        "load_average full real_full inner_full"
     )
     figures = dict.fromkeys(names.split(), 1.0) | {"real": 19_000, "inner": 31_000, "timers": 25}
     lines = table({"native": figures, "socketio": figures})
     assert lines[:2] == ["|  | native | socketio |", "| --- | ---: | ---: |"]
     assert "| timers of the event loop: all, for a connection | 25, 0.00050 | 25, 0.00050 |" in lines
+
+
+def test_the_table_of_rooms_that_talk_has_the_median_and_the_range() -> None:
+    names = ("deliveries", "worker", "redis", "p50", "p99", "own_p99")
+    rounds = [{"real": 19_000, **dict.fromkeys(names, one)} for one in (3.0, 1.0, 2.5)]
+    line = talk_table({10_000: rounds})[-1]
+    assert line == "| 10,000, 9,500 | " + " | ".join(["2.5 (1 to 3)"] * len(names)) + " |"
