@@ -6,8 +6,8 @@ from typing import Final
 
 from relay.backend.channels import MOST_CHANNELS, bounded, digest
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.place import Redis
-from relay.backend.redis.scripts import milliseconds
+from relay.backend.redis.place import Redis, ignore
+from relay.backend.redis.scripts import CHANNEL, milliseconds
 
 _RENEWALS: Final = 4
 """How often a channel that is in use all the time is noted within the time to live; other messages cost no command."""
@@ -38,7 +38,7 @@ class RedisRecentChannels:
         self.noted = set[tuple[str, str]]()
 
     def note(self, room: str, channel: str) -> None:
-        """Send three commands, and ignore errors; do nothing for a channel that is noted already, or one too many."""
+        """Call channel.lua, and ignore errors; do nothing for a channel that is noted already, or one too many."""
         name, count = (room, bounded(channel)), self._counts.get(room, 0)
         if name in self.noted or count >= _MOST_NEW:
             return
@@ -50,9 +50,7 @@ class RedisRecentChannels:
         self.noted.add(name)
         self._counts[room] = count + 1
         key = self._keys.channels(room)
-        self._client.tell("ZADD", key, self._now(key), digest(channel))
-        self._client.tell("ZREMRANGEBYRANK", key, 0, -1 - MOST_CHANNELS)
-        self._client.tell("PEXPIRE", key, self._ttl)
+        self._client.send_script(CHANNEL, (key,), (digest(channel), MOST_CHANNELS, self._ttl), ignore)
 
     def _end(self) -> None:
         """Forget all at once: looking at the time for each message would cost more than the commands."""
@@ -67,7 +65,4 @@ class RedisRecentChannels:
         """Ask for the time at which the channel was noted."""
         key = self._keys.channels(room)
         noted = await self._client.call("ZSCORE", key, digest(channel))
-        return noted is not None and float(noted) > self._now(key) - self._ttl
-
-    def _now(self, key: str) -> int:
-        return self._client.at_key(key).clock.now
+        return noted is not None and float(noted) > self._client.at_key(key).clock.now - self._ttl

@@ -50,6 +50,7 @@ ADOPT = _script("shared", "adopt")
 ROSTER = _script("shared", "roster")
 REPLAY = _script("shared", "replay")
 NOTE = _script("note")
+CHANNEL = _script("channel")
 WAIT = _script("wait")
 WAITING = _script("waiting")
 WAIT_OVER = _script("wait_over")
@@ -83,6 +84,7 @@ ALL = (
     ROSTER,
     REPLAY,
     NOTE,
+    CHANNEL,
     WAIT,
     WAITING,
     WAIT_OVER,
