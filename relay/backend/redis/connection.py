@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection, ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 from relay.backend.redis.lookups import Lookups
 from relay.backend.redis.replies import RedisUnreachable, reason_of, reply_in, report_of
 from relay.backend.redis.sentinel import NOT_MASTER, MasterFinder
+from relay.backend.redis.tls import TlsConnection
 from relay.config.redis_url import Address, RedisUrl, parse_redis_url, redact, secrets_of
 from relay.model.errors import NotAllowed
 
@@ -312,7 +313,7 @@ def _options_of(url: RedisUrl, password: str) -> dict[str, Any]:
     if url.path:
         return options | {"connection_class": UnixDomainSocketConnection, "path": url.path}
     if url.is_encrypted:
-        options["connection_class"] = SSLConnection
+        options["connection_class"] = TlsConnection
     # Sentinels tell the address later, and a cluster tells those of its nodes.
     place = {} if url.sentinels or url.nodes else {"host": url.host, "port": url.port}
     return {**options, **place, **url.tls}

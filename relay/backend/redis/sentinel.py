@@ -8,11 +8,12 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from redis.asyncio.connection import Connection, SSLConnection
+from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError
 
 from relay.backend.redis.lookups import Lookups
 from relay.backend.redis.replies import RedisUnreachable, reason_of, reply_in, report_of
+from relay.backend.redis.tls import TlsConnection
 from relay.config.redis_url import RedisUrl, Sentinels
 from relay.limits import Clock
 from relay.logs import escape
@@ -81,7 +82,7 @@ class MasterFinder:
         if url.sentinels is None:
             raise ValueError("the URL names no sentinels")
         self._sentinels: Sentinels = url.sentinels
-        self._class = SSLConnection if url.is_encrypted else Connection
+        self._class = TlsConnection if url.is_encrypted else Connection
         self._timeout = timeout
         self._options = {
             **options,
