@@ -57,8 +57,8 @@ def test_full_collections_look_through_few_objects_while_many_clients_connect() 
     )
     run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     full, looked = map(int, run.stdout.split())
-    assert 0 < full < 12
-    assert looked < 200_000
+    assert 10 < full < 20
+    assert looked < 50_000
 
 
 def test_a_cycle_of_exempted_objects_is_freed_after_a_while() -> None:
@@ -71,10 +71,10 @@ def test_a_cycle_of_exempted_objects_is_freed_after_a_while() -> None:
         "print(len(counts))"
     )
     run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    assert 1 < int(run.stdout) <= 16
+    assert 1 < int(run.stdout) <= 80
 
 
-@pytest.mark.parametrize(("by_default", "set_to"), [("2000, 10, 10", "5000 10 2"), ("20000, 10, 10", "20000 10 1")])
+@pytest.mark.parametrize(("by_default", "set_to"), [("2000, 10, 10", "5000 1 1"), ("20000, 10, 10", "20000 1 1")])
 def test_young_objects_are_collected_no_more_often_than_after_five_thousand(by_default: str, set_to: str) -> None:
     program = (
         f"import gc; gc.set_threshold({by_default}); from relay.process.memory import exempt_from_collection; "
