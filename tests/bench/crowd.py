@@ -36,7 +36,7 @@ __all__ = ["ROWS", "Split", "main", "table", "talk_table", "waited_seconds"]
 CONNECTIONS, PING_INTERVAL, FLOOR, PROOF = 50_000, 25.0, 20.0, 1000
 SPARE_FILES = 1000
 """Files of the worker beside its connections, with room to spare."""
-MOST_OF_GENERATOR = 9500
+MOST_OF_GENERATOR = 19_000
 MOST_OF_ADDRESS = 25_000
 """Connections from one address to another one and its port, at most: each takes a port of the system's range."""
 SETTLE = 3.0
@@ -137,7 +137,7 @@ class Crowd:
         size, began, first = memory(self.server.root), time.monotonic(), 0
         self.control("begin")
         for count, host in zip(self.split.generators(), self.split.hosts(), strict=True):
-            target = replace(self.server.target, host=host)
+            target = replace(self.server.target, host=host, yields=len(self.split.generators()) > 1)
             load = self.stack.enter_context(Load(target, Shape("crowd", "", "idle", count // 2, 2), first=first))
             load.connected()
             self.loads.append(load)
