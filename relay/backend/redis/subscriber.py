@@ -219,6 +219,9 @@ class Subscriber:
 
     def _confirm(self, channel: bytes, arrivals: list[Arrival]) -> None:
         self._reconnector.confirmed()
+        if channel.decode() not in self._channels:
+            # It has been left meanwhile. Nobody would forget it, and the next subscription would show a gap.
+            return
         # Confirmed twice: the connection was lost in between, and messages with it. The None stands ahead of all
         # messages that arrive over the new one.
         if channel in self._confirmed:

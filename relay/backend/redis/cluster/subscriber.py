@@ -74,9 +74,7 @@ class ShardSubscriber(Subscriber):
     def _note(self, reply: Any, arrivals: list[Arrival]) -> None:
         match reply:
             case [b"ssubscribe", channel, _]:
-                # A confirmation from before the subscription went elsewhere must not count as one of the next.
-                if channel.decode() in self._channels:
-                    self._confirm(channel, arrivals)
+                self._confirm(channel, arrivals)
             case [b"sunsubscribe", bytes() as channel, _]:
                 # Asked for by this worker, or sent by a node that has lost the slot.
                 if channel.decode() in self._channels:

@@ -132,6 +132,29 @@ async def test_unsubscribed_channels_are_not_subscribed_again(server: ScriptedRe
     assert server.commands[-1] == [b"SUBSCRIBE", b"b"]
 
 
+async def test_a_confirmation_that_comes_after_the_end_of_the_subscription_does_not_count(
+    server: ScriptedRedis,
+) -> None:
+    """As of all rooms that are left while a worker connects again."""
+    server.answer = lambda command: None
+    ear = Ear(server)
+    async with ear.subscriber:
+        ear.subscriber.add("a")
+        async with asyncio.timeout(5):
+            while [b"SUBSCRIBE", b"a"] not in server.commands:
+                await asyncio.sleep(0.005)
+        ear.subscriber.unsubscribe(["a"])
+        server.subscribers()[0].write(confirm([b"SUBSCRIBE", b"a"]))
+        server.answer = confirm
+        await ear.subscriber.subscribe(["b"])
+        assert ear.subscriber._confirmed == {b"b"}
+        await ear.subscriber.subscribe(["a"])
+        server.subscribers()[0].write(message(b"a", b"1"))
+        await ear.until(1)
+    # No gap is shown.
+    assert ear.batches == [[(b"a", b"1")]]
+
+
 async def test_many_channels_are_subscribed_in_batches(server: ScriptedRedis) -> None:
     server.answer = confirm
     ear = Ear(server)
