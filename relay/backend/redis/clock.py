@@ -5,9 +5,6 @@ import time
 from relay.backend.stamps import Stamp
 from relay.limits import Clock
 
-_PROMPT = 1.0
-"""Seconds within which a reply must come for the time in it to be trusted."""
-
 _DRIFT = 0.0005
 """Part by which the clocks of two machines may run at different speeds."""
 
@@ -17,13 +14,16 @@ class RedisClock:
 
     Scripts that make a member compare that time with Redis's own: a command that a stopped process or a stalled network
     has delayed beyond it must not take effect. Clocks of different machines differ, so the difference is learned from
-    replies that have Redis's time in them.
+    replies that have Redis's time in them. The estimate is never ahead of Redis's clock, however late a worker reads
+    the replies, and as close to it as the best recent one allows.
     """
 
     def __init__(self, clock: Clock, timeout: float) -> None:
         self._clock = clock
         self._timeout = timeout
+        # The least difference between the two clocks that is possible (ms), and when it was found.
         self._offset: float | None = None
+        self._learned = 0.0
         # The bounds of the difference between the two clocks (microseconds), and when they were found.
         self._bounds: tuple[float, float] | None = None
         self._bounded = 0.0
@@ -34,16 +34,23 @@ class RedisClock:
         return self._clock()
 
     def learn(self, now: int, asked: float) -> None:
-        """Note that Redis's clock was at `now` (ms), in reply to a command sent at `asked` on the worker's clock."""
+        """Note that Redis's clock was at `now` (ms), in reply to a command sent at `asked` on the worker's clock.
+
+        A late reply says little, and is not taken for a better one. It shows all the same that a clock was set, or that
+        another Redis has taken the part of this one.
+        """
         answered = self._clock()
-        # A late reply says little about the time, but is better than nothing.
-        if self._offset is None or answered - asked < _PROMPT:
-            self._offset = now - answered * 1000
+        low, high = now - answered * 1000, now + 1 - asked * 1000
+        known = self._least(answered)
+        if known is None or not low <= known <= high:
+            self._offset, self._learned = low, answered
 
     @property
     def now(self) -> int:
         """The time by Redis's clock (ms), as far as is known; by this machine's until the first reply."""
-        return round(time.time() * 1000 if self._offset is None else self._offset + self._clock() * 1000)
+        now = self._clock()
+        least = self._least(now)
+        return round(time.time() * 1000 if least is None else least + now * 1000)
 
     @property
     def deadline(self) -> int:
@@ -55,7 +62,9 @@ class RedisClock:
 
     def in_future(self, seconds: float) -> int:
         """Return the time in so many seconds by Redis's clock (ms); 0 if that clock is not known."""
-        return 0 if self._offset is None else round(self._offset + (self._clock() + seconds) * 1000)
+        now = self._clock()
+        least = self._least(now)
+        return 0 if least is None else round(least + (now + seconds) * 1000)
 
     def bound(self, now: int, asked: float) -> None:
         """Note that Redis's clock was at `now` (microseconds) between `asked` and this moment on the worker's clock.
@@ -78,9 +87,13 @@ class RedisClock:
 
     def ahead_of(self, other: "RedisClock") -> int:
         """Return by how much this clock is ahead of another (ms), as far as is known."""
-        if self is other or self._offset is None or other._offset is None:
-            return 0
-        return round(self._offset - other._offset)
+        now = self._clock()
+        least, of_other = self._least(now), other._least(now)
+        return 0 if self is other or least is None or of_other is None else round(least - of_other)
+
+    def _least(self, now: float) -> float | None:
+        """Return the least difference to Redis's clock at this time on the worker's (ms); None if nothing is known."""
+        return None if self._offset is None else self._offset - _DRIFT * (now - self._learned) * 1000
 
     def _widened(self, now: float) -> tuple[float, float] | None:
         if self._bounds is None:

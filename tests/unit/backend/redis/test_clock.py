@@ -1,17 +1,42 @@
 from relay.backend.redis.clock import RedisClock
 
 
-def test_the_time_in_redis_is_learned_from_prompt_replies_only() -> None:
+def test_the_time_in_redis_is_as_exact_as_the_best_reply_and_never_ahead() -> None:
     now = [100.0]
     clock = RedisClock(lambda: now[0], timeout=5)
     assert (clock.time, clock.deadline) == (100, 0)
-    clock.learn(1_000_000, asked=70)
+    # It is 1000 s there, or up to 0.9 s more.
+    clock.learn(1_000_000, asked=99.1)
     assert clock.deadline == 1_005_000
-    clock.learn(2_000_000, asked=70)
-    assert clock.deadline == 1_005_000
-    clock.learn(2_000_000, asked=99.5)
-    now[0] += 10
-    assert clock.deadline == 2_015_000
+    clock.learn(1_000_800, asked=99.9)
+    assert (clock.deadline, clock.now) == (1_005_800, 1_000_800)
+    # A worker that stood still reads a reply late.
+    now[0] += 2
+    clock.learn(1_000_900, asked=100)
+    assert 1_002_790 <= clock.now <= 1_002_800
+
+
+def test_a_late_reply_shows_that_the_clock_was_set() -> None:
+    """Or that another master has taken over: otherwise all that this worker asks for would be too late, or in time."""
+    now = [100.0]
+    clock = RedisClock(lambda: now[0], timeout=5)
+    clock.learn(1_000_000, asked=99.999)
+    clock.learn(1_060_000, asked=98)
+    assert clock.now == 1_060_000
+    clock.learn(1_000_000, asked=97)
+    assert clock.now == 1_000_000
+    clock.learn(1_002_500, asked=99.999)
+    assert clock.now == 1_002_500
+
+
+def test_a_clock_that_runs_more_slowly_is_not_taken_to_be_ahead() -> None:
+    now = [100.0]
+    clock = RedisClock(lambda: now[0], timeout=5)
+    clock.learn(1_000_000, asked=99.999)
+    now[0] += 1000
+    assert clock.now == 1_999_500
+    clock.learn(1_999_700, asked=now[0] - 0.001)
+    assert clock.now == 1_999_700
 
 
 def stamp_of(clock: RedisClock, arrived: float) -> tuple[int, int]:
