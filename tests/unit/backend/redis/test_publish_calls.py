@@ -99,13 +99,19 @@ class World:
     def __init__(self, *, fenced: bool = False, clustered: bool = False, **history: Any) -> None:
         self.redis = FakeRedis(clustered=clustered)
         self.writer = PublishCommands(
-            Keys("relay"), RoomSettings(history=HistorySettings(**history)), lambda: 0.0, self.unstored, fenced=fenced
+            Keys("relay"), RoomSettings(history=HistorySettings(**history)), self.clock, self.unstored, fenced=fenced
         )
         self.calls = PublishCalls(self.writer, self.redis)  # type: ignore[arg-type]
         self.outcomes: dict[bytes, Any] = {}
         self.number_unstored = 0
         # The number of the call of `unstored` that raises.
         self.fails_at = 0
+        self.fails = False
+
+    def clock(self) -> float:
+        if self.fails:
+            raise RuntimeError("a mistake of this test")
+        return 0.0
 
     def unstored(self) -> None:
         self.number_unstored += 1
@@ -398,7 +404,7 @@ async def test_each_publisher_is_told_once_when_one_of_several_messages_cannot_b
     assert [type(world.outcomes[text]) for text in texts(3)] == [Receipt, Unavailable, Receipt]
 
 
-@pytest.mark.parametrize("failing", ["write_together", "resend"])
+@pytest.mark.parametrize("failing", ["writing", "sending"])
 async def test_each_publisher_is_told_when_a_call_cannot_be_sent_again(
     failing: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -410,7 +416,10 @@ async def test_each_publisher_is_told_when_a_call_cannot_be_sent_again(
     def fail(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("a mistake of this test")
 
-    monkeypatch.setattr(world.redis if failing == "resend" else world.writer, failing, fail)
+    if failing == "writing":
+        world.fails = True
+    else:
+        monkeypatch.setattr(world.redis, "resend", fail)
     world.redis.sent[0][1](NOSCRIPT)
     assert [type(world.outcomes[text]) for text in texts(3)] == [Unavailable] * 3
     assert "a mistake of this test" in caplog.text
