@@ -31,6 +31,13 @@ def test_a_holder_has_the_rate_of_a_connection_and_others_have_their_own() -> No
     assert scene.served(100, ann) == 10
 
 
+def test_an_issuer_that_names_ever_new_rates_takes_no_memory() -> None:
+    scene = Scene()
+    for rate in range(1, 1000):
+        scene.served(1, Grants(subject="ann", limits=TokenLimits(message_rate=rate)))
+    assert len(scene.rates._holders) == 64
+
+
 def test_a_token_says_another_rate_and_a_server_has_none() -> None:
     scene = Scene()
     assert scene.served(100, Grants(subject="ann", limits=TokenLimits(message_rate=1))) == 10
