@@ -406,7 +406,12 @@ class Hub:
             self._promote(room, room.due_for_promotion())
         waiting = room.on_delivered
         while waiting and waiting[0][0] <= room.last:
-            waiting.popleft()[1]()
+            # Mostly an acknowledgement. Not by `guarded`: each message with a key comes here.
+            callback = waiting.popleft()[1]
+            try:
+                callback()
+            except Exception:
+                log.exception("the work after a message in room %s failed; please report it", room.name)
 
     # Gaps.
 

@@ -7,6 +7,7 @@ from relay.model.envelope import BEFORE_ALL, MessageId
 from relay.rooms.member import Listener, Member
 from relay.rooms.observer import Observer
 from relay.rooms.room import LocalRoom
+from relay.tasks import guarded
 
 
 class LocalRooms:
@@ -106,4 +107,4 @@ class LocalRooms:
             # No further event is delivered here, so the callbacks would wait for ever. An early acknowledgement can
             # mislead no member, as none is left.
             for _, callback in room.on_delivered or ():
-                callback()
+                guarded(callback, "the work after a message")

@@ -3,11 +3,13 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from relay.model.envelope import MessageId
 from relay.model.errors import OutcomeUnknown
 from relay.model.events import Ack
 from relay.rooms.member import Member
+from relay.tasks import guarded
 
 WhenDelivered = Callable[[str, MessageId, Callable[[], None]], None]
 """Calls back when this worker has delivered a room's events up to an id; at once if that is so already."""
@@ -85,7 +87,7 @@ class Acknowledgements:
             answered, ack.answered = ack.answered, None
             if answered is not None:
                 error = OutcomeUnknown("Redis has the message, but this worker did not receive it back in time")
-                answered(ack.member, ack.key, error)
+                guarded(partial(answered, ack.member, ack.key, error), "an acknowledgement")
         if self._pending and self._timer is None:
             self._timer = loop.call_at(self._pending[0].deadline, self._expire)
 

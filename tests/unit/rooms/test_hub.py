@@ -559,6 +559,23 @@ def test_a_callback_waits_until_its_id_is_delivered(world: World) -> None:
     assert called == [2, 1, 9]
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_callback_that_fails_does_not_keep_the_others_of_its_room_waiting(world: World, ends: bool) -> None:
+    """Each of them is an acknowledgement, perhaps of another client."""
+    a, called = world.add("a"), []
+
+    def fail() -> None:
+        raise RuntimeError
+
+    world.hub.when_delivered("room", an_id(1), fail)
+    world.hub.when_delivered("room", an_id(1), lambda: called.append(1))
+    if ends:
+        world.rooms.remove(a)
+    else:
+        world.hub.deliver([message(1)])
+    assert called == [1]
+
+
 def test_waiting_callbacks_are_called_when_the_room_ends(world: World) -> None:
     a = world.add("a")
     called = []

@@ -132,3 +132,17 @@ async def test_a_message_after_a_quiet_time_times_out_as_well() -> None:
     await world.answers.get()
     world.add("b", 6)
     assert (await world.answers.get())[0] == "b"
+
+
+async def test_an_answer_that_fails_does_not_keep_later_messages_waiting() -> None:
+    world = World(SHORT)
+
+    def fail(*arguments: object) -> None:
+        raise RuntimeError
+
+    world.acks.add(world.members["r"], MessageId(1, 1), "a", fail)
+    world.add("b", 2)
+    async with asyncio.timeout(5):
+        key, error = await world.answers.get()
+    assert key == "b"
+    assert isinstance(error, OutcomeUnknown)
