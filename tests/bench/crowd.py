@@ -309,7 +309,8 @@ ROWS: Sequence[tuple[str, Callable[[Figures], str]]] = (
 def table(results: Mapping[str, Figures]) -> list[str]:
     """The lines of the table, a column for each protocol."""
     lines = [f"| {' | '.join(['', *results])} |", "| --- |" + " ---: |" * len(results)]
-    return lines + [f"| {' | '.join([name, *(show(one) for one in results.values())])} |" for name, show in ROWS]
+    rows = [[name, *(show(one).replace("nan", "–") for one in results.values())] for name, show in ROWS]
+    return lines + [f"| {' | '.join(cells)} |" for cells in rows]
 
 
 def talk_table(results: Mapping[int, Sequence[Figures]]) -> list[str]:

@@ -139,6 +139,8 @@ def test_the_table_has_a_column_for_each_protocol() -> None:
     figures = dict.fromkeys(names.split(), 1.0) | {"real": 19_000, "inner": 31_000, "timers": 25}
     lines = table({"native": figures, "socketio": figures})
     assert lines[:2] == ["|  | native | socketio |", "| --- | ---: | ---: |"]
+    none_inside = {"inner": figures | {"inner_memory": float("nan")}}
+    assert "| bytes of the worker for one: real, inside | 1, – |" in table(none_inside)
     assert "| timers of the event loop: all, for a connection | 25, 0.00050 | 25, 0.00050 |" in lines
 
 
