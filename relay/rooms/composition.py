@@ -313,9 +313,11 @@ def _key_sets(basis: WorkerBasis, backend: Backend) -> KeySets:
 
 
 def _new_rooms(settings: Settings, backend: Backend) -> Quotas:
-    """Make the quotas of rooms that addresses open."""
+    """Make the quotas of rooms that addresses open; a worker reports a sixty-fourth of one at a time."""
     most = settings.new_rooms_per_address
-    return Quotas("rooms", most, backend.usage, use="new rooms", setting="new-rooms-per-address")
+    return Quotas(
+        "rooms", most, backend.usage, step=max(1, most // 64), use="new rooms", setting="new-rooms-per-address"
+    )
 
 
 def _opened_channels(settings: Settings, backend: Backend) -> Quotas:

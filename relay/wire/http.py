@@ -50,7 +50,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     # The values with which each connection begins are attributes of the class: thousands of connections may come at
     # once, and nearly all of them only ask for a WebSocket. First those of uvicorn's class.
-    logger = access_logger = _LOGGER
+    logger = _LOGGER
+    access_logger = _LOGGER
     access_log = False
     parser: httptools.HttpRequestParser = None  # type: ignore[assignment]
     transport: asyncio.Transport = None  # type: ignore[assignment]

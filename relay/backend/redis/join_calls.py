@@ -72,10 +72,14 @@ class JoinCalls:
         self._tag_of = tag_of
         self._outboxes = outboxes
         self._calls: list[JoinCall] = []
+        # Known from the first call on: each question for the running loop is a system call (`getpid`).
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, attempt: JoinAttempt, wait: int) -> JoinCall:
         """Make a call at the end of this turn."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         call = JoinCall(attempt, wait, loop.create_future())
         self._outboxes.watch(attempt.room, call.reply, lambda reply: reply[0] == b"joined")
         if not self._calls:

@@ -6,7 +6,10 @@ database 0 they have none, as in versions that did not know of this.
 
 from collections.abc import Sequence
 
+from mypy_extensions import mypyc_attr
 
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Keys:
     """The names under one prefix, in one database of Redis.
 

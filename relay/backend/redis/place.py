@@ -162,15 +162,8 @@ class RedisPlace(ABC):
         sha = variant(script, clustered=self.clustered, fenced=self.fenced).sha
         whole = pack("EVALSHA", sha, len(keys), *keys, *arguments)
         command = fenced(whole) if is_fenced else whole
-
-        def check(reply: Any) -> None:
-            if not_executed(command, reply):
-                send_again(self, command, done, reply)
-            else:
-                done(reply)
-
         self.make_way()
-        self.send(command, check)
+        self.send(command, partial(_take, self, command, done))
 
     def tell(self, *arguments: Argument, done: Done = ignore) -> None:
         """Send one command; by default, the reply is ignored."""
@@ -202,6 +195,14 @@ class RedisPlace(ABC):
             future.set_result(reply)
         else:
             future.set_exception(error)
+
+
+def _take(place: RedisPlace, command: bytes, done: Done, reply: Any) -> None:
+    """Take the reply to a script call; one that was not executed is sent again."""
+    if not_executed(command, reply):
+        send_again(place, command, done, reply)
+    else:
+        done(reply)
 
 
 def not_executed(command: bytes, reply: Any) -> bool:

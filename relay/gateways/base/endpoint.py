@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import msgspec
+from mypy_extensions import mypyc_attr
 from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
@@ -14,6 +15,7 @@ from relay.model.errors import Refused
 from relay.rooms.worker import Worker
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class GatewayEndpoint:
     """Checks the origin of every request, answers preflight requests, and counts and writes refusals.
 

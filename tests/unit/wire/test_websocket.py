@@ -1,6 +1,7 @@
 """Frames, pings, the closing handshake, and clients that are slow, lost or break the protocol."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 
@@ -416,20 +417,20 @@ async def test_a_connection_that_ends_without_a_close_frame_is_lost() -> None:
     assert protocol.lost
 
 
-async def test_arrivals_are_known_while_the_close_frame_of_a_client_is_reported(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_arrivals_are_known_while_the_close_frame_of_a_client_is_reported() -> None:
     found = list[Transfer | None]()
-    monkeypatch.setattr("relay.wire.websocket.transfer_of", lambda *_, **__: Transfer(5, 5))
 
     class Asking(FakeReceiver):
         def disconnected(self, code: int, relay_closed: str | None) -> None:
             found.append(protocol.transfer())
 
-    protocol = protocol_of(FakeTransport(), Asking())
-    protocol.data_received(b"\x88\x80\x00\x00\x00\x00")
-    assert found == [Transfer(5, 5)]
-    assert protocol.transfer() is None
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as connected:
+        transport = FakeTransport()
+        transport._extra["socket"] = connected  # type: ignore[attr-defined]
+        protocol = protocol_of(transport, Asking())
+        protocol.data_received(b"\x88\x80\x00\x00\x00\x00")
+        assert [one and one.written - one.received for one in found] == [0]
+        assert protocol.transfer() is None
 
 
 @pytest.mark.parametrize(

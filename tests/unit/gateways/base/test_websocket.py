@@ -2,11 +2,12 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from relay.config import Settings
 from relay.gateways.base import websocket
@@ -64,15 +65,25 @@ class FakeWire:
         self.paused = paused
 
 
+class Endpoint(GatewayEndpoint):
+    """An endpoint that serves each WebSocket by this function."""
+
+    def __init__(self, served: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        super().__init__(Settings(), "test")
+        self._served = served
+
+    async def serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._served(scope, receive, send)
+
+
 class Served:
     """A request to an endpoint that calls `serve`, as a task."""
 
     def __init__(self, client: AsgiClient, subprotocol: str | None = None, *, keepalive: bool = True) -> None:
         self.client = client
         self.echo: Echo | None = None
-        endpoint = GatewayEndpoint(Settings(), "test")
-        endpoint.serve_socket = partial(  # type: ignore[method-assign]
-            serve, protocol="test", opening=self._open, subprotocol=subprotocol, keepalive=keepalive
+        endpoint = Endpoint(
+            partial(serve, protocol="test", opening=self._open, subprotocol=subprotocol, keepalive=keepalive)
         )
         self.task = asyncio.create_task(endpoint(client.scope, client.receive, client.send))
 
