@@ -31,6 +31,7 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
         "--jobs", type=int, default=2 * (os.cpu_count() or 1), help="rounds at a time (default: 2 a core)"
     )
     parser.add_argument("--fault", action="append", metavar="WORDS", help="only faults whose name has these words")
+    parser.add_argument("--record", metavar="NAME", help="with --fault: write results/NAME.md and results/NAME.json")
     parser.add_argument(
         "--soak", type=float, metavar="MINUTES", help="instead, faults and churn for so long in one arena"
     )
@@ -70,15 +71,16 @@ def main(arguments: list[str]) -> int:
     text = "\n\n".join(filter(None, tables))
     minutes = (time.monotonic() - began) / 60
     print(f"\n{text}\n\n{len(outcomes)} rounds in {minutes:.1f} minutes")
-    if not options.fault:
+    name = "faults" if not options.fault else options.record
+    if name:
         RESULTS.mkdir(exist_ok=True)
         head = (
             f"{len(outcomes)} rounds, {options.jobs} at a time, in {minutes:.0f} minutes; in each {options.rooms} "
             f"rooms of 3, {options.rate:g} messages a second in all; seeds {options.seed} to "
             f"{options.seed + options.rounds - 1}."
         )
-        (RESULTS / "faults.md").write_text(f"# Faults, counted\n\n{head}\n\n{text}\n")
-        (RESULTS / "faults.json").write_text(json.dumps(as_json(outcomes), indent=1) + "\n")
+        (RESULTS / f"{name}.md").write_text(f"# Faults, counted\n\n{head}\n\n{text}\n")
+        (RESULTS / f"{name}.json").write_text(json.dumps(as_json(outcomes), indent=1) + "\n")
     return int(len(outcomes) < options.rounds or any(outcome.faults() for outcome in outcomes))
 
 
