@@ -147,7 +147,7 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
     bus, presence, leases = backend.bus, backend.presence, backend.leases
     openings = Openings(rooms, presence, backend.rules, _new_rooms(settings, backend), backend.headroom)
     watches = Watches(rooms, backend.watched)
-    subscriptions = RoomSubscriptions(rooms, bus, watches)
+    subscriptions = RoomSubscriptions(rooms, bus, watches, timeout=settings.publish_timeout, clock=clock)
     departures = Departures(
         presence,
         grace=settings.reconnect_grace,

@@ -52,7 +52,9 @@ class Watching:
             on_new_epoch=lambda name: self.gaps.begin_epoch(name),
             on_joined=lambda name: None,
         )
-        self.subscriptions = RoomSubscriptions(rooms, worker.bus, Watches(rooms, MemoryWatchedRooms()))
+        self.subscriptions = RoomSubscriptions(
+            rooms, worker.bus, Watches(rooms, MemoryWatchedRooms()), timeout=5, clock=time.monotonic
+        )
         departures = Departures(
             worker.presence, grace=1, clock=time.monotonic, metrics=metrics, on_settled=self.subscriptions.note_idle
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
 from relay.backend.headroom import Headroom
@@ -212,7 +213,7 @@ class BusyWorld(World):
         )
         self.upkeep = Upkeep(
             self.departures,
-            RoomSubscriptions(rooms, FakeBus(), Watches(rooms, MemoryWatchedRooms())),
+            RoomSubscriptions(rooms, FakeBus(), Watches(rooms, MemoryWatchedRooms()), timeout=5, clock=time.monotonic),
             RoomRenewal(rooms, self.departures, self.leases, rounds=60, metrics=self.metrics),
             self.copies,
             health,

@@ -145,7 +145,7 @@ class World:
         self.bus = Failing(MemoryBus(self._deliver, self.backend, kept))
         self.presence = Failing(MemoryPresence(self.backend, LeaseName("w"), RoomSettings()))
         self.watches = Watches(self.rooms, MemoryWatchedRooms())
-        self.subscriptions = RoomSubscriptions(self.rooms, self.bus, self.watches)
+        self.subscriptions = RoomSubscriptions(self.rooms, self.bus, self.watches, timeout=5, clock=lambda: self.now)
         self.departures = Departures(
             self.presence,
             grace=grace,
