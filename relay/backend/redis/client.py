@@ -20,7 +20,7 @@ from relay.backend.redis.reconnect import Reconnector
 from relay.backend.redis.replies import ErrorReplies, RedisUnreachable, serves_nobody
 from relay.backend.redis.run import RedisRun
 from relay.backend.redis.scripts import ALL, variant
-from relay.backend.redis.sentinel import Address
+from relay.config.redis_url import Address
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
 from relay.tasks import KeptLoop
 

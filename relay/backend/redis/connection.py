@@ -217,6 +217,11 @@ class Dialer:
         return self._masters.shown if self._masters is not None else ""
 
     @property
+    def dissent(self) -> str:
+        """The sentinels that have named another master for long, for operators; "" if none has."""
+        return self._masters.dissent if self._masters is not None else ""
+
+    @property
     def has_sentinels(self) -> bool:
         """Whether the URL names sentinels."""
         return self._masters is not None

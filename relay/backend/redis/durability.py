@@ -24,7 +24,8 @@ from relay.backend.redis.reconnect import Reconnector
 from relay.backend.redis.replies import RedisUnreachable, leaves, report_of
 from relay.backend.redis.run import RedisRun, read_run
 from relay.backend.redis.scripts import RUN
-from relay.backend.redis.sentinel import NOT_MASTER, Address
+from relay.backend.redis.sentinel import NOT_MASTER
+from relay.config.redis_url import Address
 from relay.logs import LogIntervals
 from relay.model.errors import OutcomeUnknown, RelayError
 from relay.model.publication import Receipt

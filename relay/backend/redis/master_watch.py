@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from relay.backend.redis.connection import Dialer
-from relay.backend.redis.sentinel import Address
+from relay.config.redis_url import Address
 
 _INTERVAL: Final = 1.0
 """Seconds between two questions: so long may a worker write to a master of the past."""

@@ -63,7 +63,11 @@ class RedisReplication:
 
     @property
     def text(self) -> str:
-        """The state in words, for operators."""
+        """The state in words, for operators, with the sentinels that name another master."""
+        return "; ".join(filter(None, (self._text, self._dialer.dissent)))
+
+    @property
+    def _text(self) -> str:
         master = f"master {self._dialer.master}" if self._dialer.master else "the master"
         age = self._age
         since = "" if math.isnan(age) else f" for {age:.0f} s"

@@ -14,7 +14,8 @@ from relay.awake import AwakeTime
 from relay.backend.redis.connection import Dialer, Patience, RedisConnection, pack, refused
 from relay.backend.redis.reconnect import Reconnector
 from relay.backend.redis.replies import RedisUnreachable
-from relay.backend.redis.sentinel import NOT_MASTER, Address
+from relay.backend.redis.sentinel import NOT_MASTER
+from relay.config.redis_url import Address
 from relay.model.errors import Unavailable
 from relay.tasks import KeptLoop
 

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 import pytest
@@ -42,9 +42,10 @@ def _answering(answer: bytes | None) -> Answer:
     return lambda command: answer if command[0] == b"SENTINEL" else b"+OK\r\n"
 
 
-def names(port: int, epoch: int, host: bytes = b"127.0.0.1", *, state: bytes = b"") -> bytes:
+def names(port: int, epoch: int, host: bytes = b"127.0.0.1", *, state: bytes = b"", run: bytes = b"") -> bytes:
     failover = (b"failover-state", state) if state else ()
-    return array(b"name", b"primary", b"ip", host, b"port", b"%d" % port, *failover, b"config-epoch", b"%d" % epoch)
+    master = (b"name", b"primary", b"ip", host, b"port", b"%d" % port, b"runid", run)
+    return array(*master, *failover, b"config-epoch", b"%d" % epoch)
 
 
 @pytest.fixture
@@ -173,6 +174,46 @@ async def test_sentinels_that_were_set_up_anew_are_believed_after_a_while(
     assert await finder.find() == ("127.0.0.1", NOBODY)
     now[0] += 11
     assert await finder.find() == ("127.0.0.1", server.port)
+
+
+def finder_of(sentinels: Sentinels, on_failover: Callable[[], object]) -> MasterFinder:
+    parsed = parse_redis_url(sentinels.url)
+    assert parsed is not None
+    return MasterFinder(parsed, {"protocol": 2}, Lookups(), on_failover, timeout=5)
+
+
+async def test_a_sentinel_that_names_another_redis_at_the_same_epoch_is_outvoted(sentinels: Sentinels) -> None:
+    """It is the first one of the URL, and its port is the highest."""
+    failovers = list[int]()
+    finder = finder_of(sentinels, lambda: failovers.append(1))
+    sentinels.say(names(65_535, 0, run=b"other"), names(6379, 0, run=b"right"), names(6379, 0, run=b"right"))
+    for _ in range(5):
+        assert await finder.find() == ("127.0.0.1", 6379)
+        assert await finder.agreed() == ("127.0.0.1", 6379)
+    # One that does not answer in time leaves no majority: the known master stays.
+    sentinels.say(names(65_535, 0, run=b"other"), None, names(6379, 0, run=b"right"))
+    assert await finder.find(0.2) == ("127.0.0.1", 6379)
+    sentinels.say(names(65_535, 0, run=b"other"), None, None)
+    assert await finder.find(0.2) == ("127.0.0.1", 6379)
+    assert failovers == []
+    await finder.close()
+
+
+async def test_two_names_of_one_master_are_no_failover(sentinels: Sentinels, caplog: pytest.LogCaptureFixture) -> None:
+    failovers = list[int]()
+    finder = finder_of(sentinels, lambda: failovers.append(1))
+    address, name = names(6379, 0, run=b"one"), names(6379, 0, b"localhost", run=b"one")
+    sentinels.say(name, address, address)
+    for _ in range(5):
+        assert await finder.find() == ("127.0.0.1", 6379)
+        assert await finder.agreed() == ("127.0.0.1", 6379)
+    sentinels.say(name, name, name)
+    assert await finder.agreed() == ("localhost", 6379)
+    assert failovers == []
+    assert caplog.messages == [
+        "the sentinels have another name for the same master: localhost:6379, before 127.0.0.1:6379"
+    ]
+    await finder.close()
 
 
 async def test_a_master_whose_name_is_not_known_is_named_in_the_log_and_in_the_report(sentinels: Sentinels) -> None:
