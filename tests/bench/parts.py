@@ -27,7 +27,7 @@ from relay.backend.redis.connection import RedisConnection, pack
 from relay.backend.redis.fence import fenced
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.line import Line
-from relay.backend.redis.scripts import PUBLISH_TOGETHER, with_fence
+from relay.backend.redis.scripts import CHANNEL, PUBLISH_TOGETHER, with_fence
 from relay.config import Settings
 from relay.gateways.base.join_request import CodecPair
 from relay.gateways.base.session import WebSocketSession
@@ -49,6 +49,7 @@ ROOMS, MEMBERS, ROUNDS, REPEATS, TOGETHER = 50, 2, 300, 5, 24
 KEYS = Keys("relay")
 DIALECT = CodecPair(NativeCodec(), NativeCodec(tagged=True))
 TOGETHER_SHA = PUBLISH_TOGETHER.sha.encode()
+CHANNEL_SHA = CHANNEL.sha.encode()
 FENCED = with_fence(PUBLISH_TOGETHER)
 NOTHING = hashlib.sha1(b"return 1", usedforsecurity=False).hexdigest()
 ENVELOPE = json.dumps({"sender": "c1", "channel": "bench", "message": "x" * 350}, separators=(",", ":")).encode()
@@ -151,7 +152,7 @@ class Stage:
         reader, replies, heard = hiredis.Reader(), [], []
         reader.feed(b"".join(self.pipe.written))
         while (command := reader.gets()) is not False:
-            if command[0] != b"EVALSHA":  # The first message in a channel has the channel noted.
+            if command[1] == CHANNEL_SHA:  # The first message in a channel has the channel noted.
                 replies.append(b":1\r\n")
                 continue
             # No message has a key. Behind the keys stand the number of rooms, three more arguments, and the rooms.
