@@ -145,8 +145,11 @@ class RedisClient(RedisPlace):
         return math.inf if self._run is None else self._run.age
 
     def check_run(self) -> None:
-        """Ask for the run of Redis again: it may change without a lost connection, when a replica takes over."""
-        if self._run is not None:
+        """Ask for the run of Redis again: it may change without a lost connection, when a replica takes over.
+
+        A new connection asks for it itself.
+        """
+        if self._run is not None and self._connection is not None:
             self.send(self._run.command(), self._run.note)
 
     def follow(self, master: Address) -> None:

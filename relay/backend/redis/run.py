@@ -10,6 +10,7 @@ from relay.backend.redis.error_codes import code_of
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.replies import is_noscript, report_of
 from relay.backend.redis.scripts import RUN, milliseconds
+from relay.model.errors import RelayError
 
 log = logging.getLogger("relay.backend.redis")
 
@@ -62,7 +63,9 @@ class RedisRun:
         """Take the reply of run.lua; an error changes nothing."""
         run, era = read_run(reply)
         if not run:
-            if not is_noscript(reply) and not self._untold and not self._known:
+            # A connection that was lost says nothing of the rights of the relay's user, or of its script.
+            no_answer = isinstance(reply, RelayError) or is_noscript(reply)
+            if not no_answer and not self._untold and not self._known:
                 self._untold = True
                 _warn_of_unknown_run(reply)
             return

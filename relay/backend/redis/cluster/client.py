@@ -11,16 +11,16 @@ from relay.backend.headroom import Headroom
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.cluster.node import MakeNode, Node, NodeKeys
+from relay.backend.redis.cluster.places import NodePlaces, State, shown
 from relay.backend.redis.cluster.redirects import HANDED_BACK, Redirect
 from relay.backend.redis.cluster.slot import Slot
 from relay.backend.redis.cluster.slots import SLOTS, slot_of_key, slot_of_tag
-from relay.backend.redis.cluster.topology import Owners, Topology
+from relay.backend.redis.cluster.topology import NO_NAME, Owners, Topology
 from relay.backend.redis.connection import Argument, Done
 from relay.backend.redis.place import RedisPlace, ignore
 from relay.backend.redis.replies import ErrorReplies
 from relay.backend.redis.scripts import Script
 from relay.config.redis_url import Address
-from relay.logs import escape
 from relay.model.errors import RelayError
 from relay.tasks import KeptLoop
 
@@ -40,8 +40,6 @@ _GRACE: Final = 1.0
 
 _MOST_BYTES: Final = 67_108_864
 """Bytes of commands that are held while slots move, or have no node."""
-
-_MOST_ADDRESS: Final = 100
 
 _REFERENCE: Final = "{relay}"
 """A key that nobody writes: the clock of its node is the one that all workers share."""
@@ -65,7 +63,7 @@ class ClusterClient:
 
     The topology is looked for by time, when a node sends a command elsewhere, and when a connection is lost. `watch`
     is for callers that must know of each change. A node that has no slots any more is given up. `on_failover` is called
-    with the number of masters whose part others have taken.
+    with the number of masters whose part other nodes have taken; a node that has another address is the same node.
     """
 
     clustered = True
@@ -103,6 +101,7 @@ class ClusterClient:
         self.nodes: dict[Address, Node] = {}
         self.topology: Topology | None = None
         self._owners: Owners | None = None
+        self._places = NodePlaces(self._state_of)
         self._slots: list[Slot | None] = [None] * SLOTS
         self._watchers: list[Callable[[], None]] = []
         self._wanted = asyncio.Event()
@@ -233,16 +232,24 @@ class ClusterClient:
         self.refresh()
         if redirect.target is None:
             return None
-        host, port = redirect.target
-        if not host:
-            host = next((node.address[0] for node in self.nodes.values() if node.client is asked), "")
-        address = self._reach((host, port))
+        address = self._places.of(self._reach(self._named(redirect.target, asked)))
         node = self.nodes.get(address)
         if node is None:
             node = self._make(address)
             node.serve_slot(slot, self._keys)
             node.client.open()
         return node.client
+
+    def _named(self, target: Address, asked: RedisClient | None) -> Address:
+        """Return the target of a redirection with a host, also if the node has told none, or `?` for it."""
+        host, port = target
+        if host == NO_NAME:
+            known = [address for address in self.nodes if address[1] == port]
+            if len(known) == 1:
+                return known[0]
+        if host in {"", NO_NAME}:
+            host = next((node.address[0] for node in self.nodes.values() if node.client is asked), "")
+        return host, port
 
     def may_hold(self, size: int) -> bool:
         """Count a command that is held; False if too many are held already."""
@@ -279,7 +286,7 @@ class ClusterClient:
 
     def _apply(self, topology: Topology) -> None:
         before = self.topology
-        self.topology = topology = topology.recalling(before)
+        self.topology = topology = self._places.settle(topology).recalling(before)
         if before is not None and set(before.shards) == set(topology.shards) == self._served():
             return
         self._owners = Owners(topology)
@@ -297,13 +304,23 @@ class ClusterClient:
         masters = {shard.address for shard in topology.shards}
         for address in [address for address in self.nodes if address not in masters]:
             self._give_up(self.nodes.pop(address), lives=address in topology.nodes)
-        if before is not None and masters != (known := {shard.address for shard in before.shards}):
-            log.warning("the Redis cluster has other masters: %d, before %d", len(masters), len(before.shards))
-            # A cluster that grows or shrinks has other masters as well, and none in place of another.
-            if replaced := min(len(known - masters), len(masters - known)):
-                self._on_failover(replaced)
+        if before is not None:
+            self._compare({shard.master for shard in before.shards}, {shard.master for shard in topology.shards})
         for watcher in self._watchers:
             watcher()
+
+    def _compare(self, before: set[str | Address], now: set[str | Address]) -> None:
+        """Log, and count, the masters that other nodes have replaced."""
+        if before == now:
+            return
+        log.warning("the Redis cluster has other masters: %d, before %d", len(now), len(before))
+        # A cluster that grows or shrinks has other masters as well, and none in place of another.
+        if replaced := min(len(before - now), len(now - before)):
+            self._on_failover(replaced)
+
+    def _state_of(self, address: Address) -> State:
+        node = self.nodes.get(address)
+        return State(False, False) if node is None else State(node.client.reachable, node.hears())
 
     def _served(self) -> set[Any]:
         return {node.shard for node in self.nodes.values()}
@@ -328,9 +345,3 @@ async def _close(client: RedisClient, grace: float) -> None:
     finally:
         await client.__aexit__(None, None, None)
         client.hand_back(HANDED_BACK)
-
-
-def shown(address: Address) -> str:
-    """Return an address for logs and operators: nodes tell the addresses of others."""
-    host, port = address
-    return f"{escape(host[:_MOST_ADDRESS])}:{port}"

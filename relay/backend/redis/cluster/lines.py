@@ -4,14 +4,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
 from relay.awake import AwakeTime
 from relay.backend.bus import BusHealth
 from relay.backend.redis.client import RedisClient
-from relay.backend.redis.cluster.client import ClusterClient, shown
+from relay.backend.redis.cluster.client import ClusterClient
 from relay.backend.redis.cluster.node import Node
+from relay.backend.redis.cluster.places import shown
 from relay.backend.redis.cluster.replication import ShardReplication
 from relay.backend.redis.cluster.slots import SLOTS, slot_of_key
 from relay.backend.redis.cluster.subscriber import ShardSubscriber, Subscription
@@ -208,6 +210,7 @@ class ClusterLines:
                 address = node.address
                 line = self._make_line(node, probe, lambda slot, address=address: self._lost_at(slot, address))  # type: ignore[misc]
                 self._lines[address] = line
+                node.hears = partial(_is_connected, line)
                 line.deliver(self._on_arrivals)
                 line.open()
             line.probe_on(probe)
@@ -259,6 +262,10 @@ class ClusterLines:
     def _line_of(self, slot: int) -> ShardLine | None:
         node = self._cluster.node_of(slot)
         return None if node is None else self._lines.get(node.address)
+
+
+def _is_connected(line: ShardLine) -> bool:
+    return not line.subscriber.report
 
 
 async def _close(line: ShardLine) -> None:

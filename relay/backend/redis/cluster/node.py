@@ -18,6 +18,10 @@ from relay.model.errors import OutcomeUnknown, RelayError
 _TAG: Final = "node"
 
 
+def _always() -> bool:
+    return True
+
+
 class NodeKeys(Protocol):
     """The keys that are in a slot of one node."""
 
@@ -28,7 +32,10 @@ class NodeKeys(Protocol):
 
 @dataclass(slots=True)
 class Node:
-    """A master: its client, its run, and its memory; `tag` is a hash tag of one of its slots."""
+    """A master: its client, its run, and its memory; `tag` is a hash tag of one of its slots.
+
+    `hears` tells whether the subscriptions at the node work.
+    """
 
     address: Address
     client: RedisClient
@@ -36,6 +43,7 @@ class Node:
     memory: RedisMemory
     tag: str = ""
     shard: Shard | None = None
+    hears: Callable[[], bool] = _always
 
     def serve(self, shard: Shard, keys: NodeKeys) -> None:
         """Note the slots that the node has now."""

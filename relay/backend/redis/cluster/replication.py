@@ -4,7 +4,8 @@ import math
 from functools import partial
 from typing import Any
 
-from relay.backend.redis.cluster.client import ClusterClient, shown
+from relay.backend.redis.cluster.client import ClusterClient
+from relay.backend.redis.cluster.places import shown
 from relay.backend.redis.connection import pack
 from relay.backend.redis.replication import INTERVAL, Replication
 from relay.config.redis_url import Address

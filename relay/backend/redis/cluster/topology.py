@@ -13,15 +13,24 @@ _MOST_SHARDS: Final = 1000
 _MOST_NODES: Final = 3000
 """Shards and nodes that are read of an answer; clusters have no more."""
 
+NO_NAME: Final = "?"
+"""The endpoint of a node that is to be named by its host name, and has none."""
+
 _LIVING: Final = frozenset({b"online", b"loading"})
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A master, and the first and last slot of each range that it has."""
+    """A master, and the first and last slot of each range that it has; `node` is its id, "" if the answer has none."""
 
     address: Address
     ranges: tuple[tuple[int, int], ...]
+    node: str = ""
+
+    @property
+    def master(self) -> str | Address:
+        """What tells this master from others: its id, which stays when its address changes."""
+        return self.node or self.address
 
     def has(self, slot: int) -> bool:
         """Whether the slot is one of this master's."""
@@ -66,10 +75,16 @@ class AddressMap:
         self._port = b"tls-port" if is_encrypted else b"port"
 
     def place_of(self, node: Mapping[bytes, Any], asked: Address) -> Address:
-        """Return the address of a node in an answer of `asked`; a node without a host is on the same one."""
-        host = node.get(b"endpoint") or node.get(b"ip") or b""
+        """Return the address of a node in an answer of `asked`.
+
+        By the documentation of `cluster-preferred-endpoint-type`, a node with an empty endpoint is on the host that was
+        asked, whatever its IP address. The endpoint `?` says that the node has no host name: its IP address counts.
+        """
+        host = node.get(b"endpoint", b"?")
+        if host == NO_NAME.encode():
+            host = node.get(b"ip")
         port = node.get(self._port) or node[b"port"]
-        return self.reach((host.decode("ascii") or asked[0], int(port)))
+        return self.reach((host.decode("ascii") if host else asked[0], int(port)))
 
     def reach(self, announced: Address) -> Address:
         """Return the address at which workers reach a node."""
@@ -94,7 +109,8 @@ def read_topology(shards: Any, info: Any, asked: Address, addresses: AddressMap)
             if ranges and masters:
                 if not all(0 <= first <= last < SLOTS for first, last in ranges):
                     raise ValueError("a slot that does not exist")
-                found.append(Shard(addresses.place_of(masters[0], asked), ranges))
+                node = masters[0].get(b"id", b"").decode("ascii")
+                found.append(Shard(addresses.place_of(masters[0], asked), ranges, node))
             elif masters and masters[0][b"health"] not in _LIVING:
                 lost.append(addresses.place_of(masters[0], asked))
         down = b"cluster_state:fail" in info

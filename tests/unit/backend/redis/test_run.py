@@ -7,6 +7,7 @@ import pytest
 
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.run import RedisRun
+from relay.model.errors import OutcomeUnknown, Unavailable
 
 
 class World:
@@ -38,6 +39,12 @@ def test_another_run_is_a_change_with_one_line_for_operators(world: World, caplo
         "Redis was restarted, or another one took its part (run two.x, before one.x); this worker compares its rooms "
         "with it, and rooms whose data may be older begin a new epoch"
     ]
+
+
+def test_a_lost_connection_is_no_refusal_to_tell_the_run(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.run.note(Unavailable("Redis could not be reached"))
+    world.run.note(OutcomeUnknown())
+    assert caplog.messages == []
 
 
 def test_an_era_that_another_worker_began_is_taken_over_without_a_change(world: World) -> None:

@@ -84,6 +84,31 @@ async def test_a_master_whose_part_another_has_taken_is_a_failover(world: World)
     assert world.failovers == 2
 
 
+async def test_another_address_of_a_node_is_no_failover(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Nodes that disagree name one address and another, and the first one works."""
+    await world.become(1, a=ALL, ids={"a": "x"})
+    for epoch in range(2, 6):
+        await world.become(epoch, b=ALL, ids={"b": "x"})
+        await world.become(epoch, a=ALL, ids={"a": "x"})
+    assert (list(world.links), world.given_up, world.changes) == (["a"], [], 1)
+    assert len(caplog.messages) == 1
+    assert world.failovers == 0
+
+
+async def test_a_node_whose_address_has_changed_is_reached_again_and_is_no_failover(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.backend.redis.cluster.places._FIRST_PAUSE", 0.0)
+    await world.become(1, a=ALL, ids={"a": "x"})
+    world.links["a"].reachable = False
+    await world.become(1, b=ALL, ids={"b": "x"})
+    assert list(world.cluster.nodes) == [("b", 1)]
+    assert world.failovers == 0
+    # Another node at the same address is one.
+    await world.become(2, b=ALL, ids={"b": "y"})
+    assert world.failovers == 1
+
+
 async def test_the_same_topology_changes_nothing(world: World) -> None:
     await world.become(a=ALL)
     await world.become(2, a=ALL)
@@ -100,6 +125,10 @@ async def test_a_redirection_leads_to_the_node_that_it_names(world: World) -> No
     assert slot_of_key(world.cluster.nodes["mapped", 7].run.key) == 5
     without_host: Any = world.cluster.follow(Redirect("moved", ("", 9)), 5, asked)
     assert without_host.address == ("a", 9)
+    without_name: Any = world.cluster.follow(Redirect("moved", ("?", 1)), 5, asked)
+    assert without_name is asked
+    elsewhere: Any = world.cluster.follow(Redirect("moved", ("?", 8)), 5, asked)
+    assert elsewhere.address == ("a", 8)
     assert world.cluster.follow(Redirect("again"), 5, asked) is None
 
 

@@ -11,7 +11,7 @@ ASKED = ("10.0.0.1", 6379)
 
 
 def node(port: int, role: bytes = b"master", health: bytes = b"online", host: bytes = b"h", **more: Any) -> list[Any]:
-    fields = {b"id": b"x", b"port": port, b"ip": host, b"endpoint": host, b"role": role, b"health": health}
+    fields = {b"id": b"", b"port": port, b"ip": host, b"endpoint": host, b"role": role, b"health": health}
     fields |= {name.replace("_", "-").encode(): value for name, value in more.items()}
     return [part for pair in fields.items() for part in pair]
 
@@ -60,6 +60,19 @@ def test_addresses_are_mapped_and_those_without_a_host_are_where_the_answer_came
     assert [one.address for one in found.shards] == [("10.0.0.1", 1), ("nat", 9)]
     encrypted = AddressMap(is_encrypted=True)
     assert read(shard([0, 9], node(1, tls_port=5)), addresses=encrypted).shards[0].address == ("h", 5)
+
+
+@pytest.mark.parametrize("endpoint", [None, b""])
+def test_a_node_with_an_unknown_endpoint_is_on_the_host_that_was_asked(endpoint: bytes | None) -> None:
+    """As `cluster-preferred-endpoint-type unknown-endpoint` says: its IP address may be one that nobody reaches."""
+    found = read(shard([0, 9], node(1, host=b"10.9.9.9", endpoint=endpoint)))
+    assert found.shards[0].address == ("10.0.0.1", 1)
+
+
+def test_a_node_without_a_host_name_is_at_its_ip_address() -> None:
+    found = read(shard([0, 9], node(1, host=b"10.0.0.2", endpoint=b"?", id=b"abc")))
+    assert found.shards == (Shard(("10.0.0.2", 1), ((0, 9),), "abc"),)
+    assert found.nodes == (("10.0.0.2", 1),)
 
 
 @pytest.mark.parametrize(
