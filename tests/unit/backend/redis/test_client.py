@@ -432,3 +432,14 @@ async def test_a_redis_that_does_not_tell_its_run_serves_all_the_same(server: Sc
     run = RedisRun(Keys("relay"), ttl=60, on_change=lambda: None)
     async with client_of(server, timeout=5, run=run) as client:
         assert await client.call("PING") == b"OK"
+
+
+async def test_a_redis_that_is_away_is_not_asked_for_its_run(caplog: pytest.LogCaptureFixture) -> None:
+    """A node of a cluster that is given up before it was reached hands its commands back: that is no refusal."""
+    run = RedisRun(Keys("relay"), ttl=60, on_change=lambda: None)
+    dialer = Dialer("redis://127.0.0.1:1", timeout=0.2, name="test")
+    async with RedisClient(dialer, timeout=0.2, waiting=10, on_reconnect=lambda: None, run=run) as client:
+        client.check_run()
+        assert client.is_idle
+        client.hand_back(object())
+    assert "does not tell its run id" not in caplog.text
