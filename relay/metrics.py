@@ -342,8 +342,10 @@ class Metrics:
         )
         self.deaf_shards = declare.gauge(
             "relay_redis_deaf_shards",
-            "Shards of a Redis Cluster over which this worker does not hear its own probes; NaN without a cluster.",
-            "The rooms of these shards stand still: /health names them; bring their masters back.",
+            "Shards of a Redis Cluster over which this worker does not hear its own probes, or which refuse its "
+            "commands; NaN without a cluster.",
+            "The rooms of these shards stand still: /health names them, with the reason; bring their masters back, or "
+            "have them take writes again.",
         )
         self.memory_share = declare.gauge(
             "relay_memory_used_ratio",

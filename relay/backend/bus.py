@@ -29,8 +29,8 @@ class BusHealth:
     `heard` is how many seconds ago the bus last received its own probe through its own subscription (None: never),
     `reachable` whether commands reach Redis, `problem` names the fault ("" if there is none). `replicas` is the state
     of Redis's replicas in words, "" if there is nothing to say, and `replicated` whether they suffice. `deaf` are the
-    shards of a cluster over which the worker does not hear itself, each with the reason; a bus may be ready all the
-    same. It is None without a cluster.
+    shards of a cluster over which the worker does not hear itself, or which refuse its commands, each with the reason;
+    a bus may be ready all the same. It is None without a cluster.
     """
 
     ready: bool

@@ -341,11 +341,13 @@ class Touched(NamedTuple):
     `lost` are the rooms of which the backend does not have the member: it has lost the members of the room, or some of
     them. `again` are those that are to be renewed again soon, as they have keys that few rooms have. `vacant` are rooms
     that a takeover has registered, or kept from being left: the caller leaves those in which it has no members.
+    `failed` are rooms that could not be renewed, while others were: a part of the backend is away, or refuses.
     """
 
     lost: Sequence[str]
     again: Sequence[str] = ()
     vacant: Sequence[str] = ()
+    failed: Sequence[str] = ()
 
 
 class Leases(Protocol):

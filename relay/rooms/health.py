@@ -115,9 +115,10 @@ class HealthMonitor:
 
         Only a refusal counts, which has Redis's words. The bus finds out by itself that Redis is away, or answers late;
         and a worker that stood still is late itself, as its lease is over, and mends that with its next heartbeat.
+        Of a cluster, the bus finds refusals as well: one shard that refuses concerns its own rooms alone.
         """
-        before = self.refusal
-        if isinstance(error, Unavailable) and error.report and self._bus.health().reachable:
+        before, bus = self.refusal, self._bus.health()
+        if isinstance(error, Unavailable) and error.report and bus.reachable and bus.deaf is None:
             self._refusals[source] = error.report
         else:
             self._refusals.pop(source, None)

@@ -31,7 +31,7 @@ class RoomRenewal:
     """Renews a share of the rooms each round, so that no round has thousands of them to renew, or to look at.
 
     `rounds` is the number of rounds in a room's time to live. A room is renewed in every half of it. Rooms of a round
-    that fails are renewed with the next ones.
+    that fails, and those that failed alone, are renewed with the next ones.
     A room is not given up while it is one of the `unmoved`: they have events that are not in the webhook's queue yet.
     One that is to be given up in a round that fails is given up in the next one.
     `on_lost` is called with a room of which the backend has lost the entry of a member that is connected here. Only the
@@ -86,12 +86,14 @@ class RoomRenewal:
             self._again.update(rooms)
             self._idle.update(dict.fromkeys(left))
             raise
-        self._again.update(dict.fromkeys(touched.again))
+        self._again.update(dict.fromkeys((*touched.again, *touched.failed)))
         self._idle.update(dict.fromkeys(touched.vacant))
-        lost = set(touched.lost)
-        self._metrics.room_ttl_renewals.inc(len(rooms))
+        lost, failed = set(touched.lost), set(touched.failed)
+        self._metrics.room_ttl_renewals.inc(len(rooms) - len(failed))
         for room, member in members.items():
-            self._note(room, member, lost=room in lost)
+            # Whether the entry of a member is missing was not asked in a room that failed.
+            if room not in failed:
+                self._note(room, member, lost=room in lost)
 
     def _repeated(self, most: int) -> list[str]:
         """Return rooms that are to be renewed again, but for those that nobody needs any more."""

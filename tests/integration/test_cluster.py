@@ -199,6 +199,33 @@ async def test_one_lost_shard_leaves_the_rooms_of_the_others_alone(
     assert await eventually(both, 30)
 
 
+async def test_a_shard_that_takes_no_writes_leaves_the_rooms_of_the_others_alone(
+    start: MakeRelay, enter: MakeClient, cluster: Cluster
+) -> None:
+    relays = [await start(redis_url=cluster.url, shards_needed=needed, **SETTINGS) for needed in ("any", "all")]
+    refusing, kept = room_at(0), room_at(2)
+    ann, ben = await pair(enter, relays, refusing)
+    cid, dan = await pair(enter, relays, kept)
+    with cluster.masters[0].client as master:
+        master.config_set("min-replicas-to-write", 1)
+    # The first refusals: of a join, and of the lease of the room that the client leaves by that.
+    eve = await enter(relays[0], f"/rooms/{room_at(0, 'other')}?peer=eve")
+    assert (eve.welcome["type"], eve.welcome["code"]) == ("error", "unavailable")
+    await eventually(lambda: deaf(relays[0], "NOREPLICAS"), 30)
+    assert await relays[0].metric("relay_redis_deaf_shards") == 1
+    await eventually(lambda: relays[1].healthy(503), 30)
+    # By then the upkeep of the first worker has met refusals as well.
+    assert await relays[0].healthy()
+    await enter(relays[0], f"/rooms/{room_at(2, 'other')}?peer=eve")
+    await talk(cid, dan, "the others go on")
+    with cluster.masters[0].client as master:
+        master.config_set("min-replicas-to-write", 0)
+    await talk(ann, ben, "after")
+    await eventually(lambda: hearing(relays[0]), 30)
+    await eventually(relays[1].healthy)
+    assert "accepts the commands of this worker again" in relays[0].logged
+
+
 async def test_a_setting_takes_workers_out_when_a_shard_is_lost(start: MakeRelay, cluster: Cluster) -> None:
     relay = await start(redis_url=cluster.url, shards_needed="all", **SETTINGS)
     cluster.masters[1].kill()
@@ -235,10 +262,10 @@ async def test_a_master_that_was_replaced_while_it_was_paused_is_left(
     await talk(ben, ann, "answer")
 
 
-async def deaf(relay: Relay) -> bool:
-    """Whether `/health` says that a shard is deaf."""
-    checks = (await relay.get("/health", headers=relay.authorised)).json()["checks"]
-    return not checks["shards"]["ok"] and "shard 127.0.0.1:" in checks["shards"]["text"]
+async def deaf(relay: Relay, why: str = "") -> bool:
+    """Whether `/health` says that a shard is deaf, and why."""
+    check = (await relay.get("/health", headers=relay.authorised)).json()["checks"]["shards"]
+    return not check["ok"] and "shard 127.0.0.1:" in check["text"] and why in check["text"]
 
 
 async def hearing(relay: Relay) -> bool:

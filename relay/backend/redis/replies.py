@@ -152,6 +152,11 @@ def serves_nobody(text: str) -> bool:
     return code_of(text) in ERROR_CODES.keys() - {"NOPERM", "NOSCRIPT"}
 
 
+def takes_no_writes(text: str) -> bool:
+    """Tell whether an error reply shows that this Redis answers, and refuses the writes of all workers for now."""
+    return code_of(text) in {"MISCONF", "NOREPLICAS", "BUSY"}
+
+
 def is_noscript(reply: Any) -> bool:
     """Tell whether a reply says that Redis does not have the script."""
     return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")

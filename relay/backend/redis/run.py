@@ -8,7 +8,7 @@ from typing import Any
 from relay.backend.redis.connection import pack
 from relay.backend.redis.error_codes import code_of
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.replies import is_noscript, report_of
+from relay.backend.redis.replies import is_noscript, report_of, takes_no_writes
 from relay.backend.redis.scripts import RUN, milliseconds
 from relay.model.errors import RelayError
 
@@ -40,6 +40,8 @@ class RedisRun:
         self._changed_at = float("-inf")
         self.era = 0
         self.changes = 0
+        self.refusal = ""
+        """Why Redis has refused the last call of run.lua, as it takes no writes; for operators, "" if it has not."""
 
     @property
     def age(self) -> float:
@@ -60,8 +62,9 @@ class RedisRun:
         return pack("PEXPIRE", self.key, self._ttl)
 
     def note(self, reply: Any) -> None:
-        """Take the reply of run.lua; an error changes nothing."""
+        """Take the reply of run.lua; an error changes nothing but `refusal`."""
         run, era = read_run(reply)
+        self.refusal = report_of(str(reply)) if isinstance(reply, Exception) and takes_no_writes(str(reply)) else ""
         if not run:
             # A connection that was lost says nothing of the rights of the relay's user, or of its script.
             no_answer = isinstance(reply, RelayError) or is_noscript(reply)

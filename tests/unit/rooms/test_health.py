@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -154,6 +155,18 @@ async def test_a_refusal_counts_until_every_loop_that_met_one_has_succeeded(worl
     world.monitor.note("upkeep", OutcomeUnknown("late"))
     assert (world.monitor.refusal, world.monitor.works) == ("", True)
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+async def test_what_one_shard_refuses_takes_no_worker_out(world: World, caplog) -> None:
+    """The bus names a shard that refuses, and decides by `shards-needed`."""
+    world.bus_state = replace(READY, deaf=())
+    for source in ("heartbeat", "upkeep", "fleet key"):
+        world.monitor.note(source, Unavailable().because("NOREPLICAS"))
+    assert (world.monitor.works, world.monitor.refusal, caplog.text) == (True, "", "")
+    world.bus_state = replace(READY, reachable=False, problem="shard a:1", deaf=("shard a:1",))
+    checks = world.monitor.checks(draining=False)
+    assert (checks["shards"], checks["redis"]) == (Check(False, "shard a:1"), Check(False, "shard a:1"))
+    assert world.monitor.works
 
 
 async def test_a_refusal_is_reported_in_the_words_of_redis(world: World, caplog) -> None:

@@ -19,6 +19,7 @@ class FakeLeases:
         self.reported: list[str] = []
         self.vacant: list[str] = []
         self.away: asyncio.Event | None = None
+        self.failed: set[str] = set()
 
     async def touch(self, rooms, left=()) -> Touched:
         if self.away is not None:
@@ -29,7 +30,10 @@ class FakeLeases:
             self.touched.append((list(rooms), list(left)))
         vacant, self.vacant = self.vacant, []
         return Touched(
-            [room for room in rooms if room in self.lost], [room for room in rooms if room in self.rich], vacant
+            [room for room in rooms if room in self.lost],
+            [room for room in rooms if room in self.rich],
+            vacant,
+            [room for room in rooms if room in self.failed],
         )
 
 
@@ -262,3 +266,27 @@ async def test_rooms_that_have_ended_are_forgotten(world: World) -> None:
     for _ in range(8):
         await renewal.renew([])
     assert (leases.touched, renewal._queue) == ([], {})
+
+
+async def test_rooms_that_fail_alone_are_renewed_again_and_those_of_others_are_not(world: World) -> None:
+    leases = FakeLeases()
+    for room in ("refused", "whole"):
+        await world.join(room=room)
+    renewal = renewal_of(world, leases, 2)
+    leases.failed = {"refused"}
+    before = renewals(world)
+    await renewal.renew([])
+    assert renewals(world) == before + 1
+    renewal = renewal_of(world, leases, 1e9)
+    leases.touched.clear()
+    world.rooms.begun.update({"refused": None, "whole": None})
+    await renewal.renew([], 5 * 10**8)
+    leases.failed.clear()
+    for _ in range(2):
+        await renewal.renew([])
+    assert [rooms for rooms, _ in leases.touched] == [["refused", "whole"], ["refused"]]
+
+
+def renewals(world: World) -> float:
+    """How many renewals of rooms were counted."""
+    return world.metrics.room_ttl_renewals._value.get()

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from relay.backend.presence import HeldMember, LeaseEnd, LeaseName, LeaseStatus, Touched
+from relay.backend.redis.client import RedisClient
 from relay.backend.redis.cluster.client import ClusterClient
 from relay.backend.redis.cluster.keys import ClusterKeys, group_of
+from relay.backend.redis.cluster.refusals import LEASES, RENEWAL, Failure, ShardRefusals
 from relay.backend.redis.cluster.slots import slot_of_key, slot_of_tag
 from relay.backend.redis.leases import RedisLeases
 from relay.backend.redis.registration import Registration, scored
@@ -75,19 +77,26 @@ class GroupedLeases:
 
     A heartbeat waits for `patience` seconds for the groups that answer late, and goes on without them; the next one has
     their results. If the lease has ended in one group, the worker begins another one in all of them. `look_after` is
-    called with each heartbeat.
+    called with each heartbeat. A node that refuses is noted in `refusals`, and fails nothing elsewhere.
     """
 
     def __init__(
-        self, groups: Sequence[RedisLeases], lease: LeaseName, *, patience: float, look_after: Callable[[], None]
+        self,
+        groups: Sequence[RedisLeases],
+        lease: LeaseName,
+        refusals: ShardRefusals,
+        *,
+        patience: float,
+        look_after: Callable[[], None],
     ) -> None:
         self._groups = groups
         self._lease = lease
         self._patience = patience
         self._look_after = look_after
+        self._refusals = refusals
         self._running: dict[RedisLeases, asyncio.Task[LeaseEnd]] = {}
-        # Of the groups that answered when another one did not.
-        self._vacant: list[str] = []
+        # Of the groups whose last heartbeat has failed.
+        self._failed: dict[RedisLeases, Failure] = {}
 
     async def beat(self) -> LeaseStatus:
         """Renew the lease in all groups; raise the error of one if no group has answered."""
@@ -119,6 +128,7 @@ class GroupedLeases:
             if group not in self._running:
                 self._running[group] = asyncio.create_task(call(group))
         answers, failed = dict[RedisLeases, LeaseEnd](), list[RelayError]()
+        numbers = {group: number for number, group in enumerate(self._groups)}
         while not answers and self._running:
             await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
             if any(not task.done() for task in self._running.values()):
@@ -126,8 +136,11 @@ class GroupedLeases:
             for group in [group for group, task in self._running.items() if task.done()]:
                 try:
                     answers[group] = self._running.pop(group).result()
+                    self._failed.pop(group, None)
                 except RelayError as error:
                     failed.append(error)
+                    self._failed[group] = self._refusals.client_of_group(numbers[group]), error
+        self._refusals.note(LEASES, self._failed.values())
         if failed and not answers:
             raise failed[0]
         return answers
@@ -161,25 +174,61 @@ class GroupedLeases:
             raise failed[0]
 
     async def touch(self, rooms: Mapping[str, str], left: Sequence[str] = ()) -> Touched:
-        """Renew the time to live of these rooms, each in its own group."""
-        members, gone = by_group(rooms), by_group(left)
-        touched = [
-            group.touch({room: rooms[room] for room in members.get(number, ())}, gone.get(number, ()))
-            for number, group in enumerate(self._groups)
-            if number in members or number in gone or group.has_vacant
-        ]
+        """Renew the time to live of these rooms, each in its own group; those of a node that fails are `failed`.
+
+        Rooms that could not be left are among the vacant ones, so that they are left in the next round.
+        """
+        parts = self._parts(rooms, left)
+        touched = [self._groups[number].touch(part.rooms, part.left) for (number, _), part in parts.items()]
         replies = await asyncio.gather(*touched, return_exceptions=True)
-        failed = [reply for reply in replies if isinstance(reply, BaseException)]
-        whole = [reply for reply in replies if not isinstance(reply, BaseException)]
-        self._vacant += [room for touched in whole for room in touched.vacant]
-        if failed:
-            raise failed[0]
-        vacant, self._vacant = self._vacant, []
-        return Touched(
-            [room for touched in whole for room in touched.lost],
-            [room for touched in whole for room in touched.again],
-            vacant,
-        )
+        merged = _Merged([], [], [], [])
+        failures: list[Failure] = []
+        for (_, client), part, reply in zip(parts, parts.values(), replies, strict=True):
+            if isinstance(reply, RelayError):
+                failures.append((client, reply))
+                merged.failed.extend(part.rooms)
+                merged.vacant.extend(part.left)
+            elif isinstance(reply, BaseException):
+                raise reply
+            else:
+                merged.lost.extend(reply.lost)
+                merged.again.extend(reply.again)
+                merged.vacant.extend(reply.vacant)
+        self._refusals.note(RENEWAL, failures)
+        return Touched(*merged)
+
+    def _parts(self, rooms: Mapping[str, str], left: Sequence[str]) -> "dict[tuple[int, RedisClient | None], _Part]":
+        """Return what each group has to touch at each node: slots of a group may be at several nodes."""
+        parts: dict[tuple[int, RedisClient | None], _Part] = {}
+
+        def part_of(number: int, client: RedisClient | None) -> _Part:
+            return parts.setdefault((number, client), _Part({}, []))
+
+        for room, peer in rooms.items():
+            part_of(group_of(slot_of_tag(room)), self._refusals.client_of_room(room)).rooms[room] = peer
+        for number, gone in by_group(left).items():
+            # They leave the lease.
+            part_of(number, self._refusals.client_of_group(number)).left.extend(gone)
+        for number, group in enumerate(self._groups):
+            if group.has_vacant:
+                part_of(number, self._refusals.client_of_group(number))
+        return parts
+
+
+class _Part(NamedTuple):
+    """The rooms to renew, and those to leave."""
+
+    rooms: dict[str, str]
+    left: list[str]
+
+
+class _Merged(NamedTuple):
+    """The results of all parts, as in `Touched`."""
+
+    lost: list[str]
+    again: list[str]
+    vacant: list[str]
+    failed: list[str]
 
 
 async def _begun(group: RedisLeases, ended: LeaseEnd) -> LeaseEnd:

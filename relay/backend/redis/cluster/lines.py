@@ -62,7 +62,8 @@ class ClusterLines:
     """Subscribes to each Redis channel at the node that has its slot, and follows the slot.
 
     A subscription that goes to another node shows a gap there: its events are read from the history. The worker is
-    ready while it hears itself over all lines, or over any, as `all_needed` says.
+    ready while it hears itself over all lines, or over any, as `all_needed` says. `refusal_of` says why a node refuses
+    commands, "" if it does not: its line counts as deaf meanwhile.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class ClusterLines:
         make_line: MakeLine,
         probe_of: Callable[[Node], str],
         replication: ShardReplication,
+        refusal_of: Callable[[Node], str],
         *,
         all_needed: bool,
         timeout: float,
@@ -81,6 +83,7 @@ class ClusterLines:
         self._make_line = make_line
         self._probe_of = probe_of
         self._replication = replication
+        self._refusal_of = refusal_of
         self._all_needed = all_needed
         self._timeout = timeout
         self._on_arrivals: LineArrivals = _nowhere
@@ -154,7 +157,7 @@ class ClusterLines:
         return replace(health, replicas=replication.text, replicated=replication.suffices)
 
     def _health(self) -> BusHealth:
-        states = [(address, line.health()) for address, line in self._lines.items()]
+        states = [(address, self._state_of(address, line)) for address, line in self._lines.items()]
         deaf = [f"{self._name(address)}: {state.problem}" for address, state in states if not state.ready]
         missing = SLOTS - self._cluster.slots_served
         topology = self._cluster.topology
@@ -175,6 +178,14 @@ class ClusterLines:
         if (loop := self._cluster.loop) is not None and loop.problem:
             ready, problem = False, f"{loop.name} {loop.problem}"
         return BusHealth(ready, reachable, oldest, problem, deaf=tuple(deaf))
+
+    def _state_of(self, address: Address, line: ShardLine) -> BusHealth:
+        """Return the state of a line; one whose node refuses commands is not ready, although probes come back."""
+        state, node = line.health(), self._cluster.nodes.get(address)
+        if node is None or not (refusal := self._refusal_of(node)):
+            return state
+        # Not reachable for commands. Its clients stay: no other worker could serve them better.
+        return replace(state, ready=False, reachable=False, problem=f"refuses commands: {refusal}")
 
     def _name(self, address: Address) -> str:
         node = self._cluster.nodes.get(address)

@@ -13,6 +13,7 @@ from relay.backend.redis.cluster.leases import GroupedLeases, GroupedRegistratio
 from relay.backend.redis.cluster.lines import ClusterLines, ShardLine
 from relay.backend.redis.cluster.memory import FullestNode
 from relay.backend.redis.cluster.node import Node
+from relay.backend.redis.cluster.refusals import ShardRefusals
 from relay.backend.redis.cluster.replication import ShardReplication
 from relay.backend.redis.cluster.search import TopologySearch
 from relay.backend.redis.cluster.topology import AddressMap
@@ -61,11 +62,13 @@ def parts_of_cluster(
         )
 
     replication = ShardReplication(cluster, metrics, needed=redis.replicas, clock=clock)
+    refusals = ShardRefusals(cluster, keys)
     lines = ClusterLines(
         cluster,
         make_line,
         lambda node: keys.node_probe(node.tag, probe),
         replication,
+        refusals.of,
         all_needed=redis.shards_needed == "all",
         timeout=redis.timeout,
         awake=awake,
@@ -84,7 +87,7 @@ def parts_of_cluster(
             groups.append(
                 RedisLeases(cluster, group, lease, settings, registration, own, outboxes, look_after=lambda: None)
             )
-        return GroupedLeases(groups, lease, patience=settings.lease.interval / 2, look_after=look_after)
+        return GroupedLeases(groups, lease, refusals, patience=settings.lease.interval / 2, look_after=look_after)
 
     grouped = GroupedRegistration(cluster, keys, lease, registrations)
     durability = ClusterDurability(

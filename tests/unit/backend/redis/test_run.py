@@ -89,6 +89,17 @@ def test_the_advice_follows_from_the_refusal(
     assert ("INFO" in caplog.text) == (reply == b"")
 
 
+def test_a_redis_that_takes_no_writes_is_told_until_it_takes_them(world: World) -> None:
+    world.run.note(b"one.x 1700")
+    world.run.note(hiredis.ReplyError("NOREPLICAS Not enough good replicas to write."))
+    assert world.run.refusal.startswith("Redis has too few replicas, and takes no writes (NOREPLICAS ")
+    # Of another node by now; and the connection was lost.
+    for reply in (hiredis.ReplyError("MOVED 7 127.0.0.1:7001"), OutcomeUnknown(), b"one.x 1700"):
+        world.run.refusal = "before"
+        world.run.note(reply)
+        assert world.run.refusal == ""
+
+
 def test_an_error_later_on_changes_nothing(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.run.note(b"one.x 1700")
     world.run.note(hiredis.ReplyError("NOSCRIPT"))

@@ -54,7 +54,7 @@ class Link:
 
 
 class Run:
-    key = ""
+    key = refusal = ""
 
 
 class Search:

@@ -9,8 +9,10 @@ import pytest
 from relay.backend.presence import HeldMember, LeaseName, LeaseStatus, Touched
 from relay.backend.redis.cluster.keys import GROUPS, ClusterKeys, group_of
 from relay.backend.redis.cluster.leases import GroupedLeases, GroupedRegistration, by_group
+from relay.backend.redis.cluster.refusals import ShardRefusals
 from relay.backend.redis.cluster.slots import slot_of_tag
 from relay.model.errors import Unavailable
+from tests.unit.backend.redis.cluster.nodes import World
 
 
 class Group:
@@ -28,6 +30,7 @@ class Group:
         self.silent.set()
         self.error: Exception | None = None
         self.vacant: list[str] = []
+        self.refused = ""
 
     async def renew(self) -> Any:
         self.calls.append("renew")
@@ -74,6 +77,8 @@ class Group:
     async def touch(self, rooms: Any, left: Any) -> Touched:
         if self.error is not None:
             raise self.error
+        if self.refused in rooms:
+            raise Unavailable().because("NOREPLICAS")
         vacant, self.vacant = self.vacant, []
         return Touched([*rooms], [*rooms], vacant)
 
@@ -84,7 +89,13 @@ class Desk:
         self.groups = [Group(self.lease) for _ in range(number)]
         groups: Any = self.groups
         self.looked = 0
-        self.leases = GroupedLeases(groups, self.lease, patience=0.02, look_after=self.look)
+        self.world = World()
+        self.refusals = ShardRefusals(self.world.cluster, self.world.keys)
+        self.leases = GroupedLeases(groups, self.lease, self.refusals, patience=0.02, look_after=self.look)
+
+    def refusal(self, host: str) -> str:
+        """Why a node refuses."""
+        return self.refusals.of(self.world.cluster.nodes[host, 1])
 
     def look(self) -> None:
         self.looked += 1
@@ -188,21 +199,53 @@ async def test_a_worker_retires_where_it_can() -> None:
 async def test_rooms_are_renewed_in_their_groups() -> None:
     desk = Desk(GROUPS)
     rooms = [f"room{number}" for number in range(20)]
-    lost, again, _ = await desk.leases.touch(dict.fromkeys(rooms, ""), ["gone"])
+    lost, again, *_ = await desk.leases.touch(dict.fromkeys(rooms, ""), ["gone"])
     assert sorted(lost) == sorted(again) == sorted(rooms)
-    desk.groups[group_of(slot_of_tag("room3"))].error = Unavailable()
-    with pytest.raises(Unavailable):
-        await desk.leases.touch(dict.fromkeys(rooms, ""))
+    failing = group_of(slot_of_tag("room3"))
+    desk.groups[failing].error = Unavailable()
+    touched = await desk.leases.touch(dict.fromkeys([*rooms, "room3"], ""), ["room3", "gone"])
+    its = [room for room in rooms if group_of(slot_of_tag(room)) == failing]
+    assert sorted(touched.failed) == its
+    assert sorted(touched.lost) == sorted({*rooms} - {*its})
+    # To be left with the next round.
+    assert touched.vacant == ["room3"]
+
+
+async def test_rooms_of_a_group_at_several_nodes_are_renewed_node_by_node() -> None:
+    desk = Desk(GROUPS)
+    # Two rooms of the first group, whose lease is at one of the nodes.
+    rooms = sorted((f"r{number}" for number in range(200) if group_of(slot_of_tag(f"r{number}")) == 0), key=slot_of_tag)
+    first, last = rooms[0], rooms[-1]
+    async with desk.world.cluster:
+        await desk.world.become(a=(0, slot_of_tag(first)), b=(slot_of_tag(first) + 1, 16_383))
+        desk.groups[0].refused = last
+        touched = await desk.leases.touch({first: "", last: ""})
+        assert (touched.lost, touched.failed) == ([first], [last])
+        assert (desk.refusal("a"), desk.refusal("b")) == ("", "NOREPLICAS")
+        desk.groups[0].refused = ""
+        assert (await desk.leases.touch({first: "", last: ""})).failed == []
+        assert desk.refusal("b") == ""
+
+
+async def test_a_group_that_refuses_its_heartbeat_makes_its_node_refuse_until_it_takes_one() -> None:
+    desk = Desk(GROUPS)
+    async with desk.world.cluster:
+        await desk.world.become(a=(0, 8191), b=(8192, 16_383))
+        desk.groups[GROUPS - 1].error = Unavailable().because("NOREPLICAS")
+        await desk.leases.beat()
+        assert (desk.refusal("a"), desk.refusal("b")) == ("", "NOREPLICAS")
+        desk.groups[GROUPS - 1].error = None
+        await desk.leases.beat()
+        assert desk.refusal("b") == ""
 
 
 async def test_the_vacant_rooms_of_all_groups_are_told_once_also_if_one_group_is_away_meanwhile() -> None:
     desk = Desk(2)
     desk.groups[0].error = Unavailable()
     desk.groups[0].vacant, desk.groups[1].vacant = ["one"], ["two"]
-    with pytest.raises(Unavailable):
-        await desk.leases.touch({})
+    assert (await desk.leases.touch({})).vacant == ["two"]
     desk.groups[0].error = None
-    assert sorted((await desk.leases.touch({})).vacant) == ["one", "two"]
+    assert (await desk.leases.touch({})).vacant == ["one"]
     assert list((await desk.leases.touch({})).vacant) == []
 
 

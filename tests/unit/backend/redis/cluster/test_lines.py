@@ -71,6 +71,7 @@ class Desk:
     def __init__(self, *, all_needed: bool = False) -> None:
         self.world = World()
         self.made: dict[str, Line] = {}
+        self.refusals: dict[str, str] = {}
         self.replication = ShardReplication(self.world.cluster, Metrics(), needed=0, clock=time.monotonic)
         self.lines = self.make_lines(all_needed=all_needed)
 
@@ -80,6 +81,7 @@ class Desk:
             self.make,
             lambda node: f"probe-{node.tag}",
             self.replication,
+            lambda node: self.refusals.get(node.address[0], ""),
             all_needed=all_needed,
             timeout=0.2,
             awake=awake,
@@ -159,6 +161,17 @@ async def test_a_worker_is_ready_while_it_hears_any_shard_and_says_which_are_dea
     assert not desk.lines.health().ready
 
 
+async def test_a_shard_that_refuses_commands_counts_as_deaf_although_probes_come_back(desk: Desk) -> None:
+    desk.refusals["b"] = "NOREPLICAS"
+    health = desk.lines.health()
+    assert health.deaf == (f"shard b:1 (slots {AT}-16383): refuses commands: NOREPLICAS",)
+    assert (health.ready, health.reachable) == (True, False)
+    # Not deaf: the worker keeps its clients, as no other one could serve them.
+    desk.refusals["a"] = "NOREPLICAS"
+    health = desk.lines.health()
+    assert (health.ready, health.reachable) == (False, False)
+
+
 async def test_slots_without_a_node_are_named(desk: Desk) -> None:
     await desk.world.become(2, a=(0, 16_000))
     health = desk.lines.health()
@@ -181,6 +194,9 @@ async def test_all_shards_may_be_needed() -> None:
         assert not desk.lines.health().ready
         await desk.world.become(a=(0, AT - 1), b=(AT, 16_383))
         assert desk.lines.health().ready
+        desk.refusals["a"] = "NOREPLICAS"
+        assert not desk.lines.health().ready
+        desk.refusals.clear()
         desk.made["b"].state = BusHealth(False, True, None, "own probe not heard yet")
         assert not desk.lines.health().ready
 
