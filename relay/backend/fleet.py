@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.cluster.keys import ClusterKeys
@@ -23,10 +24,20 @@ _PAGE = 1000
 """Rooms that are read at once."""
 
 
-async def live_rooms(settings: Settings, prefix: str = "") -> Sequence[tuple[str, int]]:
-    """Return every room that has members and whose name begins with `prefix`, with their number, sorted by name.
+class LiveRooms(NamedTuple):
+    """Rooms with their number of members, sorted by name.
 
-    Raises `Unavailable` or `OutcomeUnknown`.
+    `missing` says why others may be missing, because a part of Redis did not answer; "" if none are.
+    """
+
+    rooms: Sequence[tuple[str, int]]
+    missing: str = ""
+
+
+async def live_rooms(settings: Settings, prefix: str = "") -> LiveRooms:
+    """Return every room that has members and whose name begins with `prefix`.
+
+    Raises `Unavailable` or `OutcomeUnknown` if no part of Redis answers.
     """
     redis = RedisSettings(
         settings.redis_url,
@@ -38,11 +49,12 @@ async def live_rooms(settings: Settings, prefix: str = "") -> Sequence[tuple[str
     )
     async with _room_list(redis) as list_rooms:
         page = await list_rooms(RoomQuery(prefix, limit=_PAGE))
-        rooms = page.rooms
+        rooms, missing = page.rooms, page.missing
         while page.next:
             page = await list_rooms(RoomQuery(prefix, page.next, _PAGE))
             rooms += page.rooms
-        return rooms
+            missing = missing or page.missing
+        return LiveRooms(rooms, missing)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Final
 
 import click
 
@@ -18,6 +19,9 @@ this command reads the rooms from Redis, and no Redis is set (--redis-url or REL
 only a relay without Redis knows its own rooms; ask it, with the admin token that it was started with:
     curl -H "Authorization: Bearer $RELAY_ADMIN_TOKEN" http://{host}:{port}/rooms"""
 
+_INCOMPLETE: Final = 3
+"""Exit status if rooms are missing."""
+
 
 @click.command(cls=GroupedCommand)
 @settings_options("redis_url", "redis_password", "redis_prefix", "redis_addresses", "publish_timeout")
@@ -28,6 +32,9 @@ def rooms(name_prefix: str, as_json: bool, **flags: str | None) -> None:
 
     Each line names a room that has members, as `relay watch` takes it, and their number. With --json, a room has its
     escaped name, as in frames.
+
+    The exit status is 0 if all rooms are listed, 1 if none can be read, and 3 if a part of a Redis Cluster does not
+    answer: then the rooms of the rest are listed, with a warning.
     """
     settings = load_settings(flags).settings
     if not settings.redis_url:
@@ -45,8 +52,10 @@ def rooms(name_prefix: str, as_json: bool, **flags: str | None) -> None:
         reason = error.report if isinstance(error, Unavailable) and error.report else error.text
         fail([f"the rooms cannot be read: {reason}"], status=1)
     if as_json:
-        click.echo(json.dumps([{"room": room, "members": count} for room, count in found]))
-    elif found:
-        click.echo(aligned([("room", "members"), *((shell_word(room), str(count)) for room, count in found)]))
-    else:
+        click.echo(json.dumps([{"room": room, "members": count} for room, count in found.rooms]))
+    elif found.rooms:
+        click.echo(aligned([("room", "members"), *((shell_word(room), str(count)) for room, count in found.rooms)]))
+    elif not found.missing:
         click.echo("no such room has members" if name_prefix else "no room has members", err=True)
+    if found.missing:
+        fail([f"the list is incomplete, as a part of Redis did not answer: {found.missing}"], status=_INCOMPLETE)

@@ -83,6 +83,11 @@ ROOMS: Final[dict[str, Json]] = {
                 "description": "How many rooms begin with the prefix; where the list has several pages, a room counts "
                 "once for each worker that has members of it."
             },
+            "incomplete": {
+                "const": True,
+                "description": "A part of the Redis Cluster did not answer: its rooms are missing, also in `total`.",
+            },
+            "reason": {"type": "string", "description": "Why rooms are missing, for operators."},
         },
     ),
     "Envelope": object_of(

@@ -57,6 +57,8 @@ class RoomsEndpoint:
                 # A name and not an index continues the list: rooms that appear or end in between shift no page.
                 "next": page.next or None,
                 "total": page.total,
+                # Only to the admin, who alone may list rooms: the reason has the addresses of Redis.
+                **({"incomplete": True, "reason": page.missing} if page.missing else {}),
             }
         )
 

@@ -22,9 +22,11 @@ class RoomPage:
 
     `next` continues the list as the next query's `after`; "" on the last page. A page may have fewer rooms than its
     limit, or none, and still have a `next`. `total` is the number of rooms that begin with the prefix; on a list of
-    several pages, a room counts once for each worker that has members of it.
+    several pages, a room counts once for each worker that has members of it. `missing` says, for operators, why rooms
+    are missing, because a part of Redis did not answer; "" if none are.
     """
 
     rooms: list[tuple[str, int]]
     next: str
     total: int
+    missing: str = ""

@@ -11,11 +11,10 @@ from heapq import heappop, heappush
 from typing import Final, Protocol, TypeVar
 
 from relay.backend.redis.keys import Keys
-from relay.backend.redis.place import Redis
+from relay.backend.redis.place import Redis, RedisPlace
+from relay.backend.redis.survey import Survey, words_of
+from relay.model.errors import RelayError
 from relay.model.room_list import FIRST_ROOMS, RoomPage, RoomQuery
-
-_BATCH: Final = 100
-"""Questions that are under way at the same time: the worker, and Redis, serve others in between."""
 
 _SCANNED: Final = 500
 """Names of a set that are read at once."""
@@ -28,6 +27,9 @@ _MOST_LEASES: Final = 1000
 
 _ROUNDS: Final = 8
 """How often a page reads on in place of rooms that have no members any more."""
+
+_MOST_REASONS: Final = 3
+"""Different reasons that a page names for the rooms that are missing."""
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -44,7 +46,12 @@ async def read_set(client: Redis, key: str) -> set[str]:
 
 
 class _Source(Protocol):
-    """The names of the rooms of one lease that begin with a prefix."""
+    """The names of the rooms of one lease that begin with a prefix; `place` is where the lease is."""
+
+    @property
+    def place(self) -> RedisPlace:
+        """The part of Redis that has them."""
+        ...
 
     async def count(self) -> int:
         """Return their number."""
@@ -60,6 +67,7 @@ class _Index:
 
     def __init__(self, client: Redis, key: str, prefix: str) -> None:
         self._client = client
+        self.place = client.at_key(key)
         self._key = key
         self._first = f"[{prefix}" if prefix else "-"
         # Names are ASCII: every name that begins with the prefix sorts before this.
@@ -80,7 +88,8 @@ class _Index:
 class _Names:
     """The rooms of a worker of an earlier version, which has no index."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, place: RedisPlace, names: Sequence[str]) -> None:
+        self.place = place
         self._names = names
 
     async def count(self) -> int:
@@ -98,6 +107,7 @@ class _Reader:
 
     def __init__(self, source: _Source, after: str, portion: int) -> None:
         self._source = source
+        self.place = source.place
         self._after = after
         self._portion = portion
         self._names: Sequence[str] = ()
@@ -125,10 +135,39 @@ class _Reader:
         return self._names[self._at - 1]
 
 
+class _Asking:
+    """The questions for one page; `error` is the first one that was not answered, so that rooms are missing."""
+
+    def __init__(self, survey: Survey) -> None:
+        self._survey = survey
+        self.reasons: dict[str, None] = {}
+        self.error: RelayError | None = None
+
+    async def ask(
+        self, items: Sequence[_T], place_of: Callable[[_T], RedisPlace], ask: Callable[[_T], Awaitable[_R]]
+    ) -> list[tuple[_T, _R]]:
+        """Return the items whose part of Redis has answered, with the answers."""
+        found = list[tuple[_T, _R]]()
+        for item, answer in zip(items, await self._survey.ask(items, place_of, ask), strict=True):
+            if isinstance(answer, RelayError):
+                self.error = self.error or answer
+                self.reasons[words_of(answer)] = None
+            else:
+                found.append((item, answer))
+        return found
+
+    @property
+    def missing(self) -> str:
+        """Why rooms are missing, for operators; "" if none are."""
+        reasons = [*self.reasons]
+        return "; ".join(reasons[:_MOST_REASONS]) + ("; …" if len(reasons) > _MOST_REASONS else "")
+
+
 class _Merged:
     """The names of all sources, in order, each once."""
 
-    def __init__(self, sources: Sequence[_Source], query: RoomQuery) -> None:
+    def __init__(self, asking: _Asking, sources: Sequence[_Source], query: RoomQuery) -> None:
+        self._asking = asking
         self._most = query.limit + 1
         # Rooms are spread evenly over the groups and mostly over the workers: one portion of each is enough for a page.
         portion = _SPARE + 2 * self._most // max(1, len(sources))
@@ -141,9 +180,9 @@ class _Merged:
         names: list[str] = []
         while len(names) < count:
             if self._dry:
-                await in_batches(self._dry, lambda reader: reader.read_on(self._most))
                 dry, self._dry = self._dry, []
-                for reader in dry:
+                # A reader that fails has read its last: its other names are missing.
+                for reader, _ in await self._asking.ask(dry, _place_of, lambda reader: reader.read_on(self._most)):
                     self._push(reader)
             if not self._heads:
                 break
@@ -166,38 +205,52 @@ class RedisRoomList:
     """Lists the rooms of all leases: for a page, some commands for each lease and one for each room.
 
     The names of a page are read in portions, so that a worker reads little more than it returns, however many leases
-    there are.
+    there are. On a cluster of which a part is away, a page has the rooms of the rest, and says so.
     """
 
     def __init__(self, client: Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys
+        self._survey = Survey(client)
 
     async def __call__(self, query: RoomQuery = FIRST_ROOMS) -> RoomPage:
-        """Merge the first names of all leases; a room that several leases have is listed once."""
-        sources = await self._sources(query.prefix)
-        merged = _Merged(sources, query)
+        """Merge the first names of all leases; a room that several leases have is listed once.
+
+        Raises `Unavailable` or `OutcomeUnknown` if no part of Redis answers.
+        """
+        asking = _Asking(self._survey)
+        sources = await self._sources(asking, query.prefix)
+        merged = _Merged(asking, sources, query)
         rooms: list[tuple[str, int]] = []
         after, more = query.after, True
         for _ in range(_ROUNDS):
             wanted = query.limit + 1 - len(rooms)
             names = await merged.take(wanted)
-            rooms += await self._occupied(names)
+            rooms += await self._occupied(asking, names)
             more = len(names) == wanted
             after = names[-1] if names else after
             if not more or len(rooms) > query.limit:
                 break
         if len(rooms) > query.limit:
             rooms = rooms[: query.limit]
-            return RoomPage(rooms, rooms[-1][0], await _total(sources))
-        if more:
-            return RoomPage(rooms, after, await _total(sources))
-        return RoomPage(rooms, "", await _total(sources) if query.after else len(rooms))
+            after = rooms[-1][0]
+        elif not more:
+            after = ""
+        total = await _total(asking, sources) if after or query.after else len(rooms)
+        return RoomPage(rooms, after, total, asking.missing)
 
-    async def _sources(self, prefix: str) -> Sequence[_Source]:
-        groups = await in_batches(self._keys.lease_groups, self._leases)
-        leases = [(keys, lease) for keys, its in zip(self._keys.lease_groups, groups, strict=True) for lease in its]
-        return await in_batches(leases, lambda one: self._source(*one, prefix))
+    async def _sources(self, asking: _Asking, prefix: str) -> Sequence[_Source]:
+        groups = await asking.ask(self._keys.lease_groups, self._place_of_group, self._leases)
+        if not groups and asking.error is not None:
+            raise asking.error
+        leases = [(keys, lease) for keys, its in groups for lease in its]
+        found = await asking.ask(
+            leases, lambda one: self._place_of_group(one[0]), lambda one: self._source(*one, prefix)
+        )
+        return [source for _, source in found]
+
+    def _place_of_group(self, keys: Keys) -> RedisPlace:
+        return self._client.at_key(keys.workers)
 
     async def _leases(self, keys: Keys) -> Sequence[str]:
         leases = await self._client.call("ZRANGE", keys.workers, 0, _MOST_LEASES - 1)
@@ -208,21 +261,20 @@ class RedisRoomList:
         registered, indexed = await asyncio.gather(self._client.call("SCARD", names), self._client.call("ZCARD", index))
         if indexed >= registered:
             return _Index(self._client, index, prefix)
-        return _Names(sorted(name for name in await read_set(self._client, names) if name.startswith(prefix)))
+        found = sorted(name for name in await read_set(self._client, names) if name.startswith(prefix))
+        return _Names(self._client.at_key(names), found)
 
-    async def _occupied(self, names: Sequence[str]) -> list[tuple[str, int]]:
+    async def _occupied(self, asking: _Asking, names: Sequence[str]) -> list[tuple[str, int]]:
         """Return those of the rooms that have members, with their number."""
-        counts = await in_batches(names, lambda room: self._client.call("HLEN", self._keys.of_room(room)[1]))
-        return [(room, count) for room, count in zip(names, counts, strict=True) if count]
+        counts = await asking.ask(
+            names, self._client.at_room, lambda room: self._client.call("HLEN", self._keys.of_room(room)[1])
+        )
+        return [(room, count) for room, count in counts if count]
 
 
-async def _total(sources: Sequence[_Source]) -> int:
-    return sum(await in_batches(sources, lambda source: source.count()))
+async def _total(asking: _Asking, sources: Sequence[_Source]) -> int:
+    return sum(count for _, count in await asking.ask(sources, _place_of, lambda source: source.count()))
 
 
-async def in_batches(items: Sequence[_T], ask: Callable[[_T], Awaitable[_R]]) -> list[_R]:
-    """Return the answers for all items, of which so many are asked for at the same time that nobody waits for long."""
-    answers: list[_R] = []
-    for start in range(0, len(items), _BATCH):
-        answers += await asyncio.gather(*[ask(item) for item in items[start : start + _BATCH]])
-    return answers
+def _place_of(one: "_Source | _Reader") -> RedisPlace:
+    return one.place

@@ -32,7 +32,7 @@ async def test_the_rooms_of_all_leases_are_counted_once(server: ScriptedRedis, m
 
     server.answer = answer
     settings = Settings(redis_url=server.url, redis_prefix="p")
-    assert await live_rooms(settings) == [("one", 1), ("two", 2)]
+    assert await live_rooms(settings) == ([("one", 1), ("two", 2)], "")
 
 
 async def test_a_redis_that_is_away_is_unavailable_with_the_reason(server: ScriptedRedis) -> None:

@@ -5,17 +5,18 @@ from collections.abc import Sequence
 
 import pytest
 
+from relay.backend.fleet import LiveRooms
 from relay.config import Settings
 from relay.model.errors import Unavailable
 from tests.unit.cli.conftest import run
 
 
-def rooms(monkeypatch: pytest.MonkeyPatch, found: Sequence[tuple[str, int]] | Exception) -> None:
-    async def live_rooms(settings: Settings, prefix: str = "") -> Sequence[tuple[str, int]]:
+def rooms(monkeypatch: pytest.MonkeyPatch, found: Sequence[tuple[str, int]] | Exception, missing: str = "") -> None:
+    async def live_rooms(settings: Settings, prefix: str = "") -> LiveRooms:
         assert settings.redis_url == "redis://localhost"
         if isinstance(found, Exception):
             raise found
-        return [one for one in found if one[0].startswith(prefix)]
+        return LiveRooms([one for one in found if one[0].startswith(prefix)], missing)
 
     monkeypatch.setattr("relay.cli.rooms.live_rooms", live_rooms)
 
@@ -70,3 +71,17 @@ def test_rooms_reports_why_redis_does_not_answer(monkeypatch: pytest.MonkeyPatch
     done = run("rooms", "--redis-url", "redis://localhost")
     assert done.exit_code == 1
     assert done.stderr == "relay: the rooms cannot be read: Redis was away for 5 s\n"
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_an_incomplete_list_is_printed_with_a_warning_and_a_status_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    rooms(monkeypatch, [("a", 12)], "10.0.0.7:6379: connection refused")
+    done = run("rooms", "--redis-url", "redis://localhost", *flags)
+    assert done.exit_code == 3
+    assert json.loads(done.stdout) == [{"room": "a", "members": 12}] if flags else "a     12" in done.stdout
+    warning = "relay: the list is incomplete, as a part of Redis did not answer: 10.0.0.7:6379: connection refused\n"
+    assert done.stderr == warning
+    rooms(monkeypatch, [], "10.0.0.7:6379: connection refused")
+    assert run("rooms", "--redis-url", "redis://localhost").stderr == warning

@@ -147,6 +147,7 @@ class FakeWorker:
     uncounted: set[str] = field(default_factory=set)
     bans: set[tuple[str, str]] = field(default_factory=set)
     queries: list[RoomQuery] = field(default_factory=list)
+    missing: str = ""
     requests: RequestRate = field(init=False)
     admin_token: AdminToken = field(init=False)
     authority: FakeAuthority = field(init=False)
@@ -175,7 +176,7 @@ class FakeWorker:
         found = [one for one in self.listed if one[0].startswith(query.prefix)]
         page = [one for one in found if one[0] > query.after][: query.limit + 1]
         listed = page[: query.limit]
-        return RoomPage(listed, listed[-1][0] if len(page) > query.limit else "", len(found))
+        return RoomPage(listed, listed[-1][0] if len(page) > query.limit else "", len(found), self.missing)
 
     async def count_room(self, room: str, grants: Grants, address: str) -> None:
         if room in self.uncounted:

@@ -137,6 +137,18 @@ async def test_no_rooms(site: MakeSite) -> None:
     assert answer.json() == {"rooms": [], "next": None, "total": 0}
 
 
+async def test_an_incomplete_list_says_so(site: MakeSite) -> None:
+    worker = FakeWorker(listed=[("a", 1)], missing="10.0.0.7:6379: connection refused")
+    answer = await site(worker=worker, admin_token=SECRET).get("/rooms", headers=TOKEN)
+    assert answer.json() == {
+        "rooms": [{"room": "a", "members": 1}],
+        "next": None,
+        "total": 1,
+        "incomplete": True,
+        "reason": "10.0.0.7:6379: connection refused",
+    }
+
+
 @pytest.mark.parametrize("limit", [1, 7, 100, 1000])
 async def test_pages_follow_each_other(site: MakeSite, limit: int) -> None:
     rooms = MANY[:30] if limit < 100 else MANY

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from relay.backend.redis import room_list
+from relay.backend.redis import room_list, survey
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.cluster.keys import ClusterKeys
 from relay.backend.redis.connection import Dialer
@@ -145,7 +145,7 @@ async def test_the_rooms_of_a_worker_without_an_index_are_read_from_its_set(
 async def test_members_are_counted_in_batches(
     server: ScriptedRedis, rooms: RedisRoomList, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room_list, "_BATCH", 2)
+    monkeypatch.setattr(survey, "_BATCH", 2)
     server.answer = Rooms([b"r%d" % number for number in range(5)], empty=set(), indexed=True).answer
     assert len((await rooms(RoomQuery(limit=9))).rooms) == 5
     batches = [[command[0] for command in read] for read in server.reads if read[0][0] == b"HLEN"]
@@ -178,7 +178,7 @@ async def test_a_page_of_many_leases_reads_little_more_than_it_has(server: Scrip
 
 
 async def test_no_more_is_asked_at_once_than_a_batch(server: ScriptedRedis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room_list, "_BATCH", 7)
+    monkeypatch.setattr(survey, "_BATCH", 7)
     fleet = Fleet(skewed=False)
     server.answer = fleet.answer
     dialer = Dialer(server.url, timeout=30, name="test")
