@@ -1,6 +1,7 @@
 """The contract of `FleetKeys`, for every backend."""
 
 import asyncio
+from collections.abc import Sequence
 
 from relay.backend.fleet_keys import MOST_RECORDS
 from relay.backend.memory.fleet_keys import MemoryFleetKeys
@@ -17,7 +18,8 @@ async def lose(worker: FakeWorker) -> None:
     if isinstance(worker.fleet_keys, MemoryFleetKeys):
         worker.fleet_keys._records = ()
     else:
-        await worker.client.call("DEL", worker.keys.fleet_key)
+        for name in {worker.keys.fleet_key, *(group.fleet_key for group in worker.keys.lease_groups)}:
+            await worker.client.call("DEL", name)
 
 
 async def test_workers_that_begin_at_once_make_one_key(make_worker: MakeWorker) -> None:
@@ -87,3 +89,35 @@ async def test_a_key_in_redis_has_a_time_to_live_and_a_foreign_value_is_replaced
         assert not await share(worker, key)
         assert await worker.client.call("GET", name) == key.records[0].encode()
         assert 55_000 < await worker.client.call("PTTL", name) <= 60_000
+
+
+async def test_a_worker_gets_the_key_from_any_shard(make_worker: MakeWorker) -> None:
+    a, b = await make_worker("a"), await make_worker("b")
+    first, second = FleetKey(), FleetKey()
+    await share(a, first)
+    if a.client is None or not a.client.clustered:
+        return
+    names = [a.keys.fleet_key, *(group.fleet_key for group in a.keys.lease_groups)]
+    for name in names[:-1]:
+        await a.client.call("DEL", name)
+    await share(b, second)
+    assert second.records == first.records
+    # And gives it to all others.
+    assert {await a.client.call("GET", name) for name in names} == {first.records[0].encode()}
+
+
+async def test_shards_of_which_one_was_away_come_to_the_older_key(make_worker: MakeWorker) -> None:
+    """Workers of which each has made a key at a shard that the other one did not reach."""
+    a, b = await make_worker("a"), await make_worker("b")
+    if a.client is None or not a.client.clustered:
+        return
+    older, newer = f"{1:017}-{'a' * 64}", f"{2:017}-{'b' * 64}"
+    names = [a.keys.fleet_key, *(group.fleet_key for group in a.keys.lease_groups)]
+    await a.client.call("SET", names[3], older)
+    known: Sequence[str] = [newer]
+    for _ in names:
+        known = await b.fleet_keys.agree(known, "f" * 64)
+    assert known == [older, newer]
+    for _ in names:
+        assert await b.fleet_keys.agree(known, "f" * 64) == known
+    assert {await a.client.call("GET", name) for name in names} == {f"{older} {newer}".encode()}

@@ -1,12 +1,17 @@
 """Workers over a real Redis Cluster: slots that move, and shards that are lost, while rooms talk."""
 
 import asyncio
+import json
+import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
 
-from relay.backend.redis.cluster.slots import slot_of_tag
+from relay.backend.redis.cluster.slots import slot_of_key, slot_of_tag
 from tests.clusters import Cluster, shares
 from tests.conftest import MakeClient, MakeRelay
 from tests.fleet import Client, Relay, eventually
@@ -224,6 +229,48 @@ async def test_a_shard_that_takes_no_writes_leaves_the_rooms_of_the_others_alone
     await eventually(lambda: hearing(relays[0]), 30)
     await eventually(relays[1].healthy)
     assert "accepts the commands of this worker again" in relays[0].logged
+
+
+async def test_rooms_are_listed_while_a_shard_is_lost(start: MakeRelay, enter: MakeClient, cluster: Cluster) -> None:
+    relay = await start(redis_url=cluster.url, **SETTINGS)
+    rooms = [room_at(shard) for shard in range(3)]
+    for room in rooms:
+        await enter(relay, f"/rooms/{room}?peer=ann")
+    listed = (await relay.get("/rooms", headers=relay.authorised)).json()
+    assert ({one["room"] for one in listed["rooms"]}, "incomplete" in listed) == ({*rooms}, False)
+    cluster.masters[0].kill()
+    await eventually(lambda: deaf(relay), 30)
+    began = time.monotonic()
+    for path in ("/rooms", "/rooms?prefix=room"):
+        listed = (await relay.get(path, headers=relay.authorised)).json()
+        assert {one["room"] for one in listed["rooms"]} == {*rooms[1:]}
+        assert listed["incomplete"] is True
+        assert f"127.0.0.1:{cluster.masters[0].port}: connection refused" in listed["reason"]
+    # Not only after the time for which a command waits for its node.
+    assert time.monotonic() - began < SETTINGS["publish_timeout"]
+    one = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "relay", "rooms", "--json", env=os.environ | {"RELAY_REDIS_URL": cluster.url},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    out, errors = await one.communicate()
+    assert ({found["room"] for found in json.loads(out)}, one.returncode) == ({*rooms[1:]}, 3)
+    assert b"the list is incomplete" in errors
+    for master in cluster.masters[1:]:
+        master.kill()
+    assert (await relay.get("/rooms", headers=relay.authorised)).status_code == 503
+
+
+async def test_a_new_worker_is_ready_while_the_shard_of_the_fleet_key_is_lost(
+    start: MakeRelay, enter: MakeClient, cluster: Cluster
+) -> None:
+    old = await start(redis_url=cluster.url, **SETTINGS)
+    at = slot_of_key("relay:fleet-key")
+    shard = next(number for number, (first, last) in enumerate(shares(3)) if first <= at <= last)
+    cluster.masters[shard].kill()
+    new = await start(redis_url=cluster.url, **SETTINGS)
+    await eventually(new.healthy, 30)
+    assert (await enter(new, f"/rooms/{room_at((shard + 1) % 3)}?peer=ann")).welcome["type"] == "welcome"
+    assert await old.metric("relay_fleet_key_changes_total") == await new.metric("relay_fleet_key_changes_total") == 0
 
 
 async def test_a_setting_takes_workers_out_when_a_shard_is_lost(start: MakeRelay, cluster: Cluster) -> None:

@@ -25,7 +25,8 @@ class Keys:
         self.workers = f"{self._leases}:workers"
         self.lease_groups: Sequence[Keys] = (self,)
         """The keys of each group of leases; a worker has its lease in all groups."""
-        self.fleet_key = f"{prefix}:fleet-key"
+        self.fleet_key = f"{self._leases}:fleet-key"
+        """The fleet key, or in a group of leases a copy of it."""
         self.run = f"{prefix}:run"
         # Queue, state and sender, in one slot. No room's key has this form.
         queue = f"{prefix}:webhook:{{queue}}"

@@ -5,6 +5,7 @@
 -- made, in Redis's own time (microseconds, 17 digits); SECRET is 64 hex digits.
 -- ARGV: 1 TTL (ms), 2 most records, 3 secret of a new record, for a fleet that has none, 4 records that the worker knows.
 -- Returns the records, as they are stored. The oldest one is the present key. Of the others, the newest are stored.
+-- Without records and a secret, it stores nothing and returns "".
 
 -- Only the beginning is read. Redis would not give a value of another type, which another program wrote: it is replaced.
 local stored = redis.pcall('GETRANGE', KEYS[1], 0, 83 * tonumber(ARGV[2]))
@@ -17,6 +18,7 @@ for record in string.gmatch(stored .. ' ' .. ARGV[4], '%S+') do
   end
 end
 if #records == 0 then
+  if ARGV[3] == '' then return '' end
   local time = redis.call('TIME')
   records[1] = string.format('%011d%06d', tonumber(time[1]), tonumber(time[2])) .. '-' .. ARGV[3]
 end

@@ -12,7 +12,9 @@ def test_the_leases_of_a_group_are_in_one_slot_of_its_range() -> None:
     keys = ClusterKeys("relay")
     assert len(keys.lease_groups) == GROUPS
     for number, group in enumerate(keys.lease_groups):
-        slots = {slot_of_key(key) for key in (group.workers, group.worker_rooms("w/1"), group.worker_index("w/1"))}
+        slots = {slot_of_key(key) for key in (group.workers, group.worker_rooms("w/1"), group.worker_index("w/1"))} | {
+            slot_of_key(group.fleet_key)
+        }
         assert len(slots) == 1
         assert group_of(*slots) == number
     assert len({group.workers for group in keys.lease_groups}) == GROUPS
