@@ -101,7 +101,9 @@ def _line(report: dict[str, Any]) -> str:
         # From another machine, and without details.
         return "ready" if report["ready"] else f"not ready; {', '.join(map(str, report['reasons']))}"
     name = f"{report['worker']}: " if "worker" in report else ""
-    if report["ready"]:
-        return f"{name}ready; {report['connections']} connections, {report['rooms']} rooms"
     failed = [f"{check}: {result['text']}" for check, result in report["checks"].items() if not result["ok"]]
+    if report["ready"]:
+        # Such as a shard that is lost: the worker serves the others.
+        found = f"; but {', '.join(failed)}" if failed else ""
+        return f"{name}ready; {report['connections']} connections, {report['rooms']} rooms{found}"
     return f"{name}not ready; {', '.join(failed)}"

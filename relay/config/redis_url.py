@@ -128,7 +128,7 @@ def parse_redis_url(text: str) -> RedisUrl | None:
     authority, slash, path = head.partition("/")
     credentials, at, address = authority.rpartition("@")
     options = _options(query, scheme)
-    username, password = _credentials(credentials, options)
+    username, password = _credentials(credentials, options, scheme)
     shown = f"{scheme}://{'***@' if at else ''}{address}{slash}{path}{'?***' if question else ''}"
     if scheme == "unix":
         if address or not path:
@@ -202,7 +202,13 @@ def shown_url(text: str) -> str:
     return parsed.shown if parsed else ""
 
 
-def _credentials(text: str, options: Mapping[str, str]) -> tuple[str, str]:
+def _credentials(text: str, options: Mapping[str, str], scheme: str) -> tuple[str, str]:
+    if "@" in text and scheme.endswith((_SENTINEL, _CLUSTER)):
+        # Else the last server would be the only one, and all ahead of it a part of the password.
+        raise NotAllowed(
+            "it has several @; user and password are written once, ahead of all servers, and in a password, @ is "
+            "written %40"
+        )
     _check_escapes(text)
     username, _, password = text.partition(":")
     for name, value in (("username", username), ("password", password)):

@@ -123,3 +123,11 @@ def test_health_imports_no_server() -> None:
     code = "import sys, relay.cli.health; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"uvicorn", "starlette", "redis", "asyncio", "websockets"} & set(loaded)
+
+
+def test_the_checks_that_fail_are_named_of_a_relay_that_is_ready(answer: Serve) -> None:
+    """One lost shard of a cluster, for instance."""
+    lost = {"shards": {"ok": False, "text": "shard a:1: connection refused"}, "redis": {"ok": True, "text": "answers"}}
+    done = run(RELAY_PORT=answer(200, READY | {"checks": lost}))
+    assert done.exit_code == 0
+    assert done.stdout == "w1: ready; 3 connections, 2 rooms; but shards: shard a:1: connection refused\n"

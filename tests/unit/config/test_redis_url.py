@@ -247,6 +247,8 @@ def test_the_nodes_of_a_cluster() -> None:
         ("redis+cluster://a/1", "a cluster has none but 0"),
         ("redis+cluster://a?db=1", "a cluster has none but 0"),
         ("redis+cluster://a,", "its host is missing"),
+        ("redis+cluster://u:p@a,u:p@b", "user and password are written once, ahead of all servers"),
+        ("rediss+sentinel://u:p@a,u:p@b/main", "in a password, @ is written %40"),
         ("redis+cluster://a?sentinel_password=x", "only for URLs that begin with redis[+]sentinel"),
         ("redis+cluster://" + ",".join("a" * 17), "more than 16 servers"),
         ("redis://a,b", "only redis[+]sentinel:// and redis[+]cluster:// do"),
