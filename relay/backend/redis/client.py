@@ -82,7 +82,7 @@ class RedisClient(RedisPlace):
         # Commands that got NOSCRIPT, to be sent again once the scripts are loaded; None if no loading is under way.
         self._resending: deque[tuple[bytes, Done]] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._reconnector = Reconnector("commands", self._connect, on_reconnect)
+        self._reconnector = Reconnector(f"commands{dialer.of_node}", self._connect, on_reconnect)
         self._kept: KeptLoop | None = None
 
     async def __aenter__(self) -> Self:
@@ -217,13 +217,14 @@ class RedisClient(RedisPlace):
             self._resending = deque()
             deadline = self._awake.now + self._timeout
             if late:
-                log.warning("Redis has taken messages later than this worker waits for them (was a clock set?); "
-                            "asking for its time, and sending them again")  # fmt: skip
+                log.warning("commands%s: Redis has taken messages later than this worker waits for them (was a clock "
+                            "set?); asking for its time, and sending them again", self._dialer.of_node)  # fmt: skip
                 self._connection.send(pack("TIME"))
                 self._pending.add(deadline, partial(self._timed, self.clock.time))
                 self._resending.append((command, done))
                 return
-            log.warning("Redis does not have the relay's scripts any more (SCRIPT FLUSH?); loading them again")
+            log.warning("commands%s: Redis does not have the relay's scripts any more (SCRIPT FLUSH?); loading them "
+                        "again", self._dialer.of_node)  # fmt: skip
             for script in self._scripts:
                 self._connection.send(pack("SCRIPT", "LOAD", script.source))
                 self._pending.add(deadline, self._loaded if script is self._scripts[-1] else ignore)

@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from relay.backend.redis.lookups import Lookups
-from relay.backend.redis.replies import RedisUnreachable, reason_of, reply_in, report_of
+from relay.backend.redis.replies import RedisUnreachable, reason_of, reply_in, report_of, shown
 from relay.backend.redis.sentinel import NOT_MASTER, MasterFinder
 from relay.backend.redis.tls import TlsConnection
 from relay.config.redis_url import Address, RedisUrl, parse_redis_url, redact, secrets_of
@@ -190,6 +190,8 @@ class Dialer:
         lookups: Lookups | None = None,
     ) -> None:
         parsed = _parsed(url)
+        self.of_node = "" if address is None else f" of {shown(address)}"
+        """Which node of a cluster it is about, for log lines; "" without a cluster."""
         self._timeout = timeout
         self._patience = Patience()
         self._attempts = set[_Attempt]()

@@ -102,6 +102,7 @@ class Replicas:
     ) -> None:
         self._awake = awake or AwakeTime()
         self._dialer = dialer
+        self._of_node = dialer.of_node
         self._run = run
         self._number = number
         self._timeout = timeout
@@ -123,7 +124,7 @@ class Replicas:
         self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
         self._problem = ""
-        self._reconnector = Reconnector("replicas", self._connect, on_reconnect)
+        self._reconnector = Reconnector(f"replicas{dialer.of_node}", self._connect, on_reconnect)
         self._kept: KeptLoop | None = None
 
     async def __aenter__(self) -> Self:
@@ -284,8 +285,9 @@ class Replicas:
         unlogged = self._lines.due("")
         if unlogged is not None:
             log.warning(
-                "messages are in Redis, and not confirmed by %d of its replicas (%s); their senders get "
-                "outcome_unknown (%d more of these lines since the last one)", self._number, cause, unlogged,
+                "messages%s are in Redis, and not confirmed by %d of its replicas (%s); their senders get "
+                "outcome_unknown (%d more of these lines since the last one)",
+                self._of_node, self._number, cause, unlogged,
             )  # fmt: skip
         for one in failed:
             self._on_unconfirmed()

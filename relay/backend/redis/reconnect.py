@@ -72,7 +72,7 @@ class Reconnector:
         self._away_since: float | None = None
         self._connected_before = False
         self._short_lived = 0
-        self._lines = _OutageLines()
+        self._lines = OutageLines()
         self.report = "not connected yet"
 
     def confirmed(self) -> None:
@@ -153,7 +153,7 @@ class Reconnector:
         self._away_since = None
 
 
-class _OutageLines:
+class OutageLines:
     """The lines that were logged in one outage: each is logged when it is new, or replaces another after some time."""
 
     def __init__(self) -> None:

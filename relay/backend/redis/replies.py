@@ -16,6 +16,7 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from relay.backend.redis.error_codes import ERROR_CODES, code_of, is_of_script
 from relay.backend.redis.lookups import UnknownHost
+from relay.config.redis_url import Address
 from relay.limits import Clock
 from relay.logs import LogIntervals, escape
 from relay.model.errors import OutcomeUnknown, RelayError, Unavailable
@@ -27,6 +28,7 @@ _LOG_INTERVAL = 10.0
 
 _LOGGED_CHARACTERS = 300
 _REPORTED_CHARACTERS = 200
+_ADDRESS_CHARACTERS = 100
 
 
 class RedisUnreachable(Exception):
@@ -47,6 +49,12 @@ class ScriptFailed(OutcomeUnknown):
     def __init__(self, report: str = "") -> None:
         super().__init__("the relay's request failed inside Redis; it may have been carried out in part")
         self.report = report
+
+
+def shown(address: Address) -> str:
+    """Return an address for logs and operators: nodes tell the addresses of others."""
+    host, port = address
+    return f"{escape(host[:_ADDRESS_CHARACTERS])}:{port}"
 
 
 def reply_in(error: RedisError) -> str:

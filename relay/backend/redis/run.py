@@ -24,16 +24,24 @@ class RedisRun:
     `era` is the time by Redis's clock (microseconds) since when the fleet knows the present run, 0 if no earlier one is
     known. A room whose membership version is older may have lost events with the earlier run, until a worker confirms
     it; see shared.lua. `changes` counts the changes that this worker has met; `on_change` is called at each, before any
-    command of the worker reaches the new run. Where Redis does not tell its run id, `era` stays 0.
+    command of the worker reaches the new run. `node` is the address of a node of a cluster, for log lines. Where Redis
+    does not tell its run id, `era` stays 0.
     """
 
     def __init__(
-        self, keys: Keys, *, ttl: float, on_change: Callable[[], object], clock: Callable[[], float] = time.monotonic
+        self,
+        keys: Keys,
+        *,
+        ttl: float,
+        on_change: Callable[[], object],
+        clock: Callable[[], float] = time.monotonic,
+        node: str = "",
     ) -> None:
         self.key = keys.run
         """The key in which the fleet has the run; of a node of a cluster, one in a slot that the node has."""
         self._ttl = milliseconds(ttl)
         self._on_change = on_change
+        self._name = f"Redis at {node}" if node else "Redis"
         self._known = ""
         self._untold = False
         self._clock = clock
@@ -70,15 +78,15 @@ class RedisRun:
             no_answer = isinstance(reply, RelayError) or is_noscript(reply)
             if not no_answer and not self._untold and not self._known:
                 self._untold = True
-                _warn_of_unknown_run(reply)
+                _warn_of_unknown_run(self._name, reply)
             return
         old, self._known, self.era = self.present, f"{run} {era}", int(era)
         if old and old != run:
             self.changes += 1
             self._changed_at = self._clock()
             log.warning(
-                "Redis was restarted, or another one took its part (run %s, before %s); this worker compares its rooms "
-                "with it, and rooms whose data may be older begin a new epoch", run[:_SHOWN], old[:_SHOWN],
+                "%s was restarted, or another one took its part (run %s, before %s); this worker compares its rooms "
+                "with it, and rooms whose data may be older begin a new epoch", self._name, run[:_SHOWN], old[:_SHOWN],
             )  # fmt: skip
             self._on_change()
 
@@ -89,7 +97,7 @@ def read_run(reply: Any) -> tuple[str, str]:
     return (run, era) if era.isdecimal() else ("", "")
 
 
-def _warn_of_unknown_run(reply: Any) -> None:
+def _warn_of_unknown_run(name: str, reply: Any) -> None:
     """Log why the run is not known: the script has failed, or Redis does not allow it to ask."""
     if isinstance(reply, Exception):
         why, advice = report_of(str(reply)), "the relay's script for it has failed, and other scripts may fail as well"
@@ -98,7 +106,6 @@ def _warn_of_unknown_run(reply: Any) -> None:
     else:
         why, advice = "INFO failed in a script", "give the relay's user +info, and allow INFO in scripts"
     log.warning(
-        "Redis does not tell its run id (%s); if all workers restart together with Redis, older data is not noticed; "
-        "%s",
-        why, advice,
+        "%s does not tell its run id (%s); if all workers restart together with Redis, older data is not noticed; %s",
+        name, why, advice,
     )  # fmt: skip

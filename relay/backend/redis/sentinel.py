@@ -12,9 +12,9 @@ from redis.asyncio.connection import Connection
 from redis.exceptions import RedisError
 
 from relay.backend.redis.lookups import Lookups
-from relay.backend.redis.replies import RedisUnreachable, reason_of, reply_in, report_of
+from relay.backend.redis.replies import RedisUnreachable, reason_of, reply_in, report_of, shown
 from relay.backend.redis.tls import TlsConnection
-from relay.backend.redis.votes import Answer, Dissent, chosen_of, is_settled, outvotes, shown
+from relay.backend.redis.votes import Answer, Dissent, chosen_of, is_settled, outvotes
 from relay.config.redis_url import Address, RedisUrl, Sentinels
 from relay.limits import Clock
 

@@ -63,7 +63,7 @@ class Subscriber:
         self._deadlines: deque[tuple[float, bytes, asyncio.Future[None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._connection: RedisConnection | None = None
-        self._reconnector = Reconnector("subscription", self._connect, on_reconnect)
+        self._reconnector = Reconnector(f"subscription{dialer.of_node}", self._connect, on_reconnect)
         self._kept: KeptLoop | None = None
 
     async def __aenter__(self) -> Self:

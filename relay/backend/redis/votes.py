@@ -4,17 +4,14 @@ import logging
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from relay.backend.redis.replies import shown
 from relay.config.redis_url import Address
 from relay.limits import Clock
-from relay.logs import escape
 
 log = logging.getLogger("relay.backend.redis")
 
 _LONG: Final = 30.0
 """Seconds for which a sentinel must name another master until operators are told; some lag behind a failover."""
-
-_SHOWN: Final = 200
-"""Characters of an address that are logged: it comes from a server."""
 
 
 class Answer(NamedTuple):
@@ -139,9 +136,3 @@ class Dissent:
                     "sentinels name it; correct the configuration of the sentinel",
                     shown(answer.sentinel), now - since, shown(answer.address), shown(master.address),
                 )  # fmt: skip
-
-
-def shown(address: Address) -> str:
-    """Return an address for the log and for operators: it comes from a server."""
-    host, port = address
-    return f"{escape(host[:_SHOWN])}:{port}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -11,14 +12,15 @@ from relay.backend.headroom import Headroom
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.clock import RedisClock
 from relay.backend.redis.cluster.node import MakeNode, Node, NodeKeys
-from relay.backend.redis.cluster.places import NodePlaces, State, shown
+from relay.backend.redis.cluster.places import NodePlaces, State
 from relay.backend.redis.cluster.redirects import HANDED_BACK, Redirect
 from relay.backend.redis.cluster.slot import Slot
 from relay.backend.redis.cluster.slots import SLOTS, slot_of_key, slot_of_tag
 from relay.backend.redis.cluster.topology import NO_NAME, Owners, Topology
 from relay.backend.redis.connection import Argument, Done
 from relay.backend.redis.place import RedisPlace, ignore
-from relay.backend.redis.replies import ErrorReplies
+from relay.backend.redis.reconnect import OutageLines
+from relay.backend.redis.replies import ErrorReplies, shown
 from relay.backend.redis.scripts import Script
 from relay.config.redis_url import Address
 from relay.model.errors import RelayError
@@ -40,6 +42,9 @@ _GRACE: Final = 1.0
 
 _MOST_BYTES: Final = 67_108_864
 """Bytes of commands that are held while slots move, or have no node."""
+
+_MOST_NAMED: Final = 5
+"""Masters that a log line names."""
 
 _REFERENCE: Final = "{relay}"
 """A key that nobody writes: the clock of its node is the one that all workers share."""
@@ -107,6 +112,8 @@ class ClusterClient:
         self._wanted = asyncio.Event()
         self._closing = set[asyncio.Task[None]]()
         self._kept: KeptLoop | None = None
+        self._outage = OutageLines()
+        self._unknown_since: float | None = None
 
     async def __aenter__(self) -> Self:
         self.awake.open()
@@ -276,6 +283,7 @@ class ClusterClient:
             found = await self._find(list(self.nodes.values()), self.topology)
             if found is not None:
                 self._apply(found)
+            self._log_search(found)
             well = found is not None and self.reachable
             try:
                 async with asyncio.timeout(_INTERVAL if well else _SOON):
@@ -283,6 +291,28 @@ class ClusterClient:
             except TimeoutError:
                 continue
             await asyncio.sleep(_PAUSE)
+
+    def _log_search(self, found: Topology | None) -> None:
+        """Log why nothing was found, once for each cause, and that the cluster is found again."""
+        now = time.monotonic()
+        if found is not None:
+            if self._unknown_since is not None:
+                log.warning("the Redis cluster was found after %.1f s", now - self._unknown_since)
+                self._unknown_since = None
+                self._outage.clear()
+            return
+        report = self._find.report
+        if not report:
+            # An answer that is older than what is known: the lines about the lost nodes say more.
+            return
+        if self._unknown_since is None:
+            self._unknown_since = now
+        if self._outage.is_new(report, now):
+            # The report is made of the relay's own words, and of parts that are escaped.
+            log.warning(
+                "cannot find the nodes of the Redis cluster (%s); trying again until one of them tells the others",
+                report,
+            )
 
     def _apply(self, topology: Topology) -> None:
         before = self.topology
@@ -305,17 +335,23 @@ class ClusterClient:
         for address in [address for address in self.nodes if address not in masters]:
             self._give_up(self.nodes.pop(address), lives=address in topology.nodes)
         if before is not None:
-            self._compare({shard.master for shard in before.shards}, {shard.master for shard in topology.shards})
+            self._compare(before, topology)
         for watcher in self._watchers:
             watcher()
 
-    def _compare(self, before: set[str | Address], now: set[str | Address]) -> None:
+    def _compare(self, before: Topology, now: Topology) -> None:
         """Log, and count, the masters that other nodes have replaced."""
-        if before == now:
+        old = {shard.master: shard.address for shard in before.shards}
+        new = {shard.master: shard.address for shard in now.shards}
+        if old.keys() == new.keys():
             return
-        log.warning("the Redis cluster has other masters: %d, before %d", len(now), len(before))
+        come, gone = new.keys() - old.keys(), old.keys() - new.keys()
+        log.warning(
+            "the Redis cluster has other masters: %s new, %s gone; %d now, %d before",
+            _listed([new[master] for master in come]), _listed([old[master] for master in gone]), len(new), len(old),
+        )  # fmt: skip
         # A cluster that grows or shrinks has other masters as well, and none in place of another.
-        if replaced := min(len(before - now), len(now - before)):
+        if replaced := min(len(gone), len(come)):
             self._on_failover(replaced)
 
     def _state_of(self, address: Address) -> State:
@@ -336,6 +372,12 @@ class ClusterClient:
         task = asyncio.create_task(_close(node.client, _GRACE if lives else 0))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _listed(addresses: Sequence[Address]) -> str:
+    """Return some addresses for logs."""
+    names = [shown(address) for address in sorted(addresses)]
+    return (", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")) or "none"
 
 
 async def _close(client: RedisClient, grace: float) -> None:

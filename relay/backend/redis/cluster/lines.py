@@ -13,13 +13,13 @@ from relay.backend.bus import BusHealth
 from relay.backend.redis.client import RedisClient
 from relay.backend.redis.cluster.client import ClusterClient
 from relay.backend.redis.cluster.node import Node
-from relay.backend.redis.cluster.places import shown
 from relay.backend.redis.cluster.replication import ShardReplication
 from relay.backend.redis.cluster.slots import SLOTS, slot_of_key
 from relay.backend.redis.cluster.subscriber import ShardSubscriber, Subscription
 from relay.backend.redis.connection import Dialer
 from relay.backend.redis.error_codes import ERROR_CODES
 from relay.backend.redis.line import Line, LineArrivals
+from relay.backend.redis.replies import shown
 from relay.backend.redis.subscriber import Arrival
 from relay.config.redis_url import Address
 from relay.model.errors import Unavailable
@@ -174,7 +174,10 @@ class ClusterLines:
         ready = ready and (not deaf if self._all_needed else any(state.ready for _, state in states))
         # Not deaf: no other worker could serve the clients, which a deaf one sends away.
         reachable = bool(states) and not missing and not down and all(state.reachable for _, state in states)
-        problem = "; ".join(deaf) or ("" if states else self._cluster.report)
+        if not states:
+            # Not "all are heard": nothing is known of the shards.
+            deaf.append(f"no shard is known: {self._cluster.report}")
+        problem = "; ".join(deaf)
         if (loop := self._cluster.loop) is not None and loop.problem:
             ready, problem = False, f"{loop.name} {loop.problem}"
         return BusHealth(ready, reachable, oldest, problem, deaf=tuple(deaf))

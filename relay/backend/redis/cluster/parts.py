@@ -24,6 +24,7 @@ from relay.backend.redis.memory import RedisMemory
 from relay.backend.redis.outboxes import RedisOutboxes
 from relay.backend.redis.parts import DIAL_TIMEOUT, RedisParts, awake_time, headroom_of, replicas_of
 from relay.backend.redis.registration import Registration
+from relay.backend.redis.replies import shown
 from relay.backend.redis.run import RedisRun
 from relay.backend.settings import BackendSettings, RedisSettings
 from relay.config.redis_url import Address, parse_redis_url
@@ -118,7 +119,7 @@ def cluster_client(
     fullest = FullestNode(headroom)
 
     def make_node(address: Address, on_lost: Callable[[], None]) -> Node:
-        run = RedisRun(keys, ttl=settings.rooms.state_ttl, on_change=on_new_run)
+        run = RedisRun(keys, ttl=settings.rooms.state_ttl, on_change=on_new_run, node=shown(address))
         client = RedisClient(
             dial(address),
             timeout=redis.timeout,

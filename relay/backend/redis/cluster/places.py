@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from relay.backend.redis.cluster.topology import Shard, Topology
+from relay.backend.redis.replies import shown
 from relay.config.redis_url import Address
 from relay.limits import Clock
-from relay.logs import escape
 
 log = logging.getLogger("relay.backend.redis")
 
@@ -22,8 +22,6 @@ _DEAF: Final = 5.0
 
 _MOST_LOGGED: Final = 20
 """Other addresses of a node that are logged."""
-
-_MOST_ADDRESS: Final = 100
 
 
 class State(NamedTuple):
@@ -109,9 +107,3 @@ class NodePlaces:
             place.worked, place.pause = now, _FIRST_PAUSE
         works = state.reachable and now - place.worked < _DEAF
         return works or now - place.moved < place.pause
-
-
-def shown(address: Address) -> str:
-    """Return an address for logs and operators: nodes tell the addresses of others."""
-    host, port = address
-    return f"{escape(host[:_MOST_ADDRESS])}:{port}"

@@ -8,8 +8,8 @@ from relay.backend.redis.client import RedisClient
 from relay.backend.redis.cluster.client import ClusterClient
 from relay.backend.redis.cluster.keys import ClusterKeys
 from relay.backend.redis.cluster.node import Node
-from relay.backend.redis.cluster.places import shown
 from relay.backend.redis.cluster.slots import slot_of_key, slot_of_tag
+from relay.backend.redis.replies import shown
 from relay.config.redis_url import Address
 from relay.model.errors import RelayError, Unavailable
 

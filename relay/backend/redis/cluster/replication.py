@@ -5,9 +5,9 @@ from functools import partial
 from typing import Any
 
 from relay.backend.redis.cluster.client import ClusterClient
-from relay.backend.redis.cluster.places import shown
 from relay.backend.redis.connection import pack
 from relay.backend.redis.replication import INTERVAL, Replication
+from relay.backend.redis.replies import shown
 from relay.config.redis_url import Address
 from relay.limits import Clock
 from relay.metrics import Metrics

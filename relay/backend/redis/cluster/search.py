@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from relay.backend.redis.cluster.node import Node, ask_once
 from relay.backend.redis.cluster.topology import AddressMap, Topology, read_epoch, read_topology
 from relay.backend.redis.connection import Dialer, pack
-from relay.backend.redis.replies import RedisUnreachable, report_of
+from relay.backend.redis.replies import RedisUnreachable, report_of, shown
 from relay.config.redis_url import Address
 from relay.model.errors import RelayError, Unavailable
 
@@ -20,6 +20,11 @@ _MOST_DIALED: Final = 16
 
 _MOST_ASKED: Final = 3
 """Nodes that are asked for all shards: the answer grows with the cluster, and all workers ask all the time."""
+
+_MOST_NAMED: Final = 5
+"""Addresses with the same reason that a report names."""
+
+_NO_SLOTS: Final = "it knows of no node with slots; make the cluster first (redis-cli --cluster create)"
 
 _COMMANDS: Final = (pack("CLUSTER", "SHARDS"), pack("CLUSTER", "INFO"))
 
@@ -48,15 +53,13 @@ class TopologySearch:
         heard = 0
         if len(masters) > _MOST_ASKED:
             masters, heard = await self._newest(masters)
-        answers = await self._collect([self._ask(node) for node in masters])
+        answers = await self._collect([(node.address, self._ask(node)) for node in masters])
         if not answers:
             others = () if known is None else known.nodes
             places = list(dict.fromkeys((*self._seeds, *others)))[:_MOST_DIALED]
-            answers = await self._collect([self._ask_anew(address) for address in places])
+            answers = await self._collect([(address, self._ask_anew(address)) for address in places])
             heard = 0
-        answers = [one for one in answers if one.shards]
         if not answers:
-            self.report = self.report or "the nodes have no slots"
             return None
         newest = max(answers, key=lambda one: (one.epoch, len(one.shards)))
         # One that was cut off from the others says so of itself.
@@ -69,34 +72,40 @@ class TopologySearch:
         # Nodes of one epoch may still differ, as they hear of moved slots one after the other.
         self._turn += 1
         start = self._turn * _MOST_ASKED % len(masters)
-        epochs = await self._collect([self._epoch_of(node) for node in (*masters[start:], *masters[:start])])
+        turn = (*masters[start:], *masters[:start])
+        epochs = await self._collect([(node.address, self._epoch_of(node)) for node in turn])
         epochs.sort(key=lambda one: one[0], reverse=True)
         return [node for _, node in epochs[:_MOST_ASKED]], len(epochs)
 
-    async def _collect(self, questions: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
-        tasks = [asyncio.ensure_future(question) for question in questions]
+    async def _collect(self, questions: Sequence[tuple[Address, Coroutine[Any, Any, _T]]]) -> list[_T]:
+        """Return the answers that come in time; if there are none, `report` has the reason of each address."""
+        tasks = {asyncio.ensure_future(question): address for address, question in questions}
         if not tasks:
             return []
         try:
             await asyncio.wait(tasks, timeout=_TIME)
-            done = [task for task in tasks if task.done()]
+            done = {task for task in tasks if task.done()}
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        answers, reports = list[_T](), list[str]()
-        for task in done:
+        answers, reasons = list[_T](), dict[str, list[Address]]()
+        for task, address in tasks.items():
             try:
-                answers.append(task.result())
+                if task in done:
+                    answers.append(task.result())
+                    continue
+                reason = f"no answer within {_TIME:g} s"
             except RedisUnreachable as error:
-                reports.append(error.report)
+                reason = error.report
             except Unavailable as error:
-                reports.append(error.report or error.text)
+                reason = error.report or error.text
             except RelayError as error:
-                reports.append(error.text)
+                reason = error.text
             except ValueError as error:
-                reports.append(str(error))
-        self.report = "" if answers else "; ".join(sorted(set(reports))) or f"no node answers within {_TIME:g} s"
+                reason = str(error)
+            reasons.setdefault(reason, []).append(address)
+        self.report = "" if answers else "; ".join(map(_at, reasons.values(), reasons))
         return answers
 
     @staticmethod
@@ -105,11 +114,24 @@ class TopologySearch:
 
     async def _ask(self, node: Node) -> Topology:
         shards, info = await asyncio.gather(node.client.call("CLUSTER", "SHARDS"), node.client.call("CLUSTER", "INFO"))
-        return read_topology(shards, info, node.address, self._addresses)
+        return self._read(shards, info, node.address)
 
     async def _ask_anew(self, address: Address) -> Topology:
         shards, info = await ask_once(self._dial(address), _COMMANDS)
         for reply in (shards, info):
             if isinstance(reply, Exception):
                 raise RedisUnreachable(str(reply), report_of(str(reply)))
-        return read_topology(shards, info, address, self._addresses)
+        return self._read(shards, info, address)
+
+    def _read(self, shards: Any, info: Any, asked: Address) -> Topology:
+        found = read_topology(shards, info, asked, self._addresses)
+        if not found.shards:
+            raise ValueError(_NO_SLOTS)
+        return found
+
+
+def _at(addresses: Sequence[Address], reason: str) -> str:
+    """Return a reason behind the addresses of the nodes that have it."""
+    named = ", ".join(map(shown, addresses[:_MOST_NAMED]))
+    more = len(addresses) - _MOST_NAMED
+    return f"{named}{f' and {more} more' if more > 0 else ''}: {reason}"

@@ -150,3 +150,31 @@ async def test_operators_are_told_which_nodes_are_away(world: World) -> None:
     await world.become(a=(0, 99), b=(100, 16_383))
     world.links["b"].reachable, world.links["b"].report = False, "connection refused"
     assert (world.cluster.reachable, world.cluster.report) == (False, "b:1: connection refused")
+
+
+async def test_each_cause_for_which_no_node_is_found_is_logged_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lines() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "Redis cluster" in record.getMessage()]
+
+    async def searched() -> None:
+        before = world.search.asked
+        await until(lambda: world.search.asked > before + 2)
+
+    world.search.report = "a:1, b:1: connection refused"
+    await until(lambda: world.search.asked > 2)
+    world.search.report = "a:1: Redis does not accept the user or the password"
+    await searched()
+    assert lines() == [
+        f"cannot find the nodes of the Redis cluster ({cause}); trying again until one of them tells the others"
+        for cause in ("a:1, b:1: connection refused", "a:1: Redis does not accept the user or the password")
+    ]
+    await world.become(a=ALL)
+    assert lines()[2].startswith("the Redis cluster was found after ")
+    await world.become(2, a=(0, 99), b=(100, 16_383))
+    await world.become(3, c=(0, 99), b=(100, 16_383))
+    assert lines()[3:] == [
+        "the Redis cluster has other masters: b:1 new, none gone; 2 now, 1 before",
+        "the Redis cluster has other masters: c:1 new, a:1 gone; 2 now, 2 before",
+    ]

@@ -128,6 +128,17 @@ async def test_the_reasons_are_reported(server: ScriptedRedis) -> None:
         lambda address: Dialer(server.url, timeout=5, name="test", address=address),
     )
     assert await one([], None) is None
-    assert "cluster support disabled" in one.report
-    found, other = await find(Master(1, "", fails=True), Master(1, ""))
-    assert (found, other.report) == (None, "the nodes have no slots")
+    assert one.report.startswith(f"127.0.0.1:{server.port}: this Redis is no part of a cluster")
+    assert "let redis-url begin with redis://" in one.report
+    found, other = await find(Master(1, "a", fails=True), Master(1, ""), Master(1, "b", fails=True))
+    assert found is None
+    assert other.report == "a:1, b:1: refused; :1: it knows of no node with slots; make the cluster first " + (
+        "(redis-cli --cluster create)"
+    )
+
+
+async def test_the_reasons_name_no_more_than_some_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.backend.redis.cluster.search._TIME", 0.05)
+    monkeypatch.setattr("relay.backend.redis.cluster.search._MOST_ASKED", 9)
+    found, one = await find(*[Master(1, f"m{number}", silent=True) for number in range(7)])
+    assert (found, one.report) == (None, "m0:1, m1:1, m2:1, m3:1, m4:1 and 2 more: no answer within 0.05 s")
