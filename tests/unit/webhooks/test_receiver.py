@@ -25,6 +25,13 @@ async def server() -> AsyncIterator[HookReceiver]:
 
 @pytest.fixture
 async def receiver(server: HookReceiver) -> AsyncIterator[WebhookReceiver]:
+    receiver = WebhookReceiver(server.url, [SECRET], timeout=30, wall_clock=time.time)
+    yield receiver
+    await receiver.close()
+
+
+@pytest.fixture
+async def impatient(server: HookReceiver) -> AsyncIterator[WebhookReceiver]:
     receiver = WebhookReceiver(server.url, [SECRET], timeout=0.5, wall_clock=time.time)
     yield receiver
     await receiver.close()
@@ -51,16 +58,16 @@ async def test_redirects_are_not_followed(server: HookReceiver, receiver: Webhoo
     assert (outcome, "redirects" in why, len(server.requests)) == ("refused", True, 1)
 
 
-async def test_a_slow_answer_is_given_up(server: HookReceiver, receiver: WebhookReceiver) -> None:
+async def test_a_slow_answer_is_given_up(server: HookReceiver, impatient: WebhookReceiver) -> None:
     server.delay = 5
-    assert await receiver.post(BODY) == ("timeout", "it did not answer within 0.5 s")
+    assert await impatient.post(BODY) == ("timeout", "it did not answer within 0.5 s")
     assert server.answered == 0
 
 
-async def test_an_answer_that_drips_is_given_up(server: HookReceiver, receiver: WebhookReceiver) -> None:
+async def test_an_answer_that_drips_is_given_up(server: HookReceiver, impatient: WebhookReceiver) -> None:
     """A timeout for each read would never end."""
     server.drips = "head"
-    assert (await receiver.post(BODY)).outcome == "timeout"
+    assert (await impatient.post(BODY)).outcome == "timeout"
 
 
 async def test_a_long_answer_is_not_read_to_its_end(server: HookReceiver, receiver: WebhookReceiver) -> None:
