@@ -85,6 +85,13 @@ class Bus(Protocol):
         """Return the current state of the bus."""
         ...
 
+    def check(self, room: str) -> None:
+        """Raise `Unavailable` if the part of Redis that has the room has been away for longer than a failover takes.
+
+        For requests of clients that would wait in vain. Costs next to nothing, and sends nothing.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Stretches:

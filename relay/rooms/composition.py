@@ -182,7 +182,7 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
     health = _health(basis, backend, on_deaf)
     fan_out = FanOut(rate=settings.room_delivery_rate, clock=clock, metrics=metrics)
     written = _tree_bytes(settings, backend)
-    trees = RoomTrees(backend.trees, hub, announcer, fan_out, tasks, written, ttl=settings.tree_ttl)
+    trees = RoomTrees(backend.trees, hub, announcer, fan_out, tasks, written, ttl=settings.tree_ttl, check=bus.check)
     takeover = Takeover(leases, departures, copies, trees, tasks, metrics)
     timing = HeartbeatTiming(settings.worker_lease, interval)
     heartbeat = Heartbeat(
@@ -218,7 +218,12 @@ def compose(basis: WorkerBasis, *, on_deaf: Callable[[], None]) -> WorkerParts:
         observation=Observation(hub, presence, subscriptions, openings, copies, limit=settings.observers_per_room),
         publisher=Publisher(hub, bus, announcer, tasks, backend.channels, fan_out, clock=clock, metrics=metrics),
         directory=Directory(
-            backend.channels, presence, backend.list_rooms, _opened_channels(settings, backend), backend.headroom
+            backend.channels,
+            presence,
+            backend.list_rooms,
+            _opened_channels(settings, backend),
+            backend.headroom,
+            check=bus.check,
         ),
         lists=lists,
         infos=MemberInfos(rooms, presence, announcer, clock),
@@ -269,7 +274,15 @@ def _health(basis: WorkerBasis, backend: Backend, on_deaf: Callable[[], None]) -
 def _rules(basis: WorkerBasis, backend: Backend, copies: RuleCopies, passwords: Passwords) -> Rules:
     """Make the rules of rooms as the edges see them."""
     owners = basis.settings.owner_rules == "on"
-    return Rules(backend.rules, backend.controls, copies, passwords, owners=owners, metrics=basis.metrics)
+    return Rules(
+        backend.rules,
+        backend.controls,
+        copies,
+        passwords,
+        owners=owners,
+        metrics=basis.metrics,
+        check=backend.bus.check,
+    )
 
 
 def ice_offers(settings: Settings, metrics: Metrics) -> IceOffers:

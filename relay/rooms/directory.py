@@ -1,5 +1,7 @@
 """Questions about rooms: which members they have, and whether a name is in use."""
 
+from collections.abc import Callable
+
 from relay.backend.channels import RecentChannels
 from relay.backend.headroom import Headroom
 from relay.backend.presence import ListRooms, Presence
@@ -12,7 +14,8 @@ from relay.rooms.quotas import Quotas
 class Directory:
     """Answers from the presence entries and the recent channels; raises `Unavailable` or `OutcomeUnknown`.
 
-    `quotas` are those of channels that clients open without a message.
+    `quotas` are those of channels that clients open without a message. `check` is called with the room of each
+    question, and may raise `Unavailable` at once.
     """
 
     def __init__(
@@ -22,15 +25,19 @@ class Directory:
         list_rooms: ListRooms,
         quotas: Quotas,
         headroom: Headroom,
+        *,
+        check: Callable[[str], None] = lambda room: None,
     ) -> None:
         self._channels = channels
         self._presence = presence
         self._quotas = quotas
         self._headroom = headroom
         self.list_rooms = list_rooms
+        self._check = check
 
     async def roster(self, room: str, limit: int | None = None) -> Roster:
         """The members of a room; `limit` is as in `Presence.roster`."""
+        self._check(room)
         return await self._presence.roster(room, limit)
 
     async def detect(self, name: str, room: str, *, rooms: bool = True) -> bool:
@@ -41,6 +48,7 @@ class Directory:
         """
         if rooms and await self._is_occupied(name, room):
             return True
+        self._check(room)
         return await self._channels.used(room, name)
 
     def note_channel(self, name: str, room: str, address: str) -> None:
@@ -63,5 +71,6 @@ class Directory:
             named = escape_room(name)
         except Refused:
             return False
+        self._check(named)
         roster = await self._presence.roster(named, 0)
         return roster.count > (named == room)

@@ -2,7 +2,7 @@
 
 import base64
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from relay import ids
 from relay.backend.rules import Change, Kicking, RoomControls, RoomRulesStore, StoredRules
@@ -18,7 +18,8 @@ class Rules:
     """Asks for and changes the rules of rooms, and puts members out of them; on whichever worker they are.
 
     The caller has checked that the client may do this, and that names and texts are valid. Every coroutine raises
-    `Unavailable` or `OutcomeUnknown` if Redis does not answer. `by` is the peer id of the member that does it, "" for
+    `Unavailable` or `OutcomeUnknown` if Redis does not answer, the former at once if `check`, which is called with the
+    room, raises it. `by` is the peer id of the member that does it, "" for
     the relay or a server.
     """
 
@@ -31,6 +32,7 @@ class Rules:
         *,
         owners: bool,
         metrics: Metrics,
+        check: Callable[[str], None] = lambda room: None,
     ) -> None:
         self._store = store
         self._controls = controls
@@ -38,6 +40,7 @@ class Rules:
         self._passwords = passwords
         self._owners = owners
         self._metrics = metrics
+        self._check = check
 
     def is_owner(self, room: str, peer: str) -> bool:
         """Whether a peer owns a room that has members on this worker, and owners may change rules; asks nobody."""
@@ -67,12 +70,16 @@ class Rules:
 
     async def get(self, room: str) -> RoomRules:
         """Return the rules of a room; those of a room without rules, or that does not exist, are all the relay's."""
+        self._check(room)
         rules = await self._store.read(room)
         return RoomRules() if rules is None else rules.public
 
     async def open_room(self, room: str) -> OpenRoom:
         """Return the rules of a room and the attributes that a client has given it."""
-        rules = self._copies.get(room) or await self._store.read(room)
+        rules = self._copies.get(room)
+        if rules is None:
+            self._check(room)
+            rules = await self._store.read(room)
         if rules is None:
             return OpenRoom(rules=RoomRules())
         return OpenRoom(rules=rules.public, attributes=unpacked(rules.attributes), given=rules.given)
@@ -82,6 +89,7 @@ class Rules:
 
         Raises `Refused` (`too_many_attempts`, `unavailable`).
         """
+        self._check(room)
         rules = await self._store.read(room)
         if rules is None or not rules.derived:
             return None
@@ -100,6 +108,7 @@ class Rules:
 
         Raises `Refused` (`no_such_room`) if it does not exist, unless it is to be created.
         """
+        self._check(room)
         changes = await stored_change(room, change, self._passwords, by_member=bool(by))
         stored = await self._store.change(room, changes, by=by, create=create)
         self._metrics.rule_changes.inc()
@@ -113,6 +122,7 @@ class Rules:
         Their connections are closed, and their resume keys are void. For `ban` seconds, neither the subject of their
         tokens nor their peer ids may come in; a client without a token may choose another peer id.
         """
+        self._check(room)
         kicking = Kicking(room=room, peer=peer, subject=subject_mark(subject), reason=reason, ban=ban, by=by)
         kicked = await self._controls.kick(kicking)
         self._metrics.kicks.inc(kicked)
@@ -120,6 +130,7 @@ class Rules:
 
     async def close(self, room: str, *, reason: str = "") -> int:
         """Put all members out of a room, and forget its rules; returns how many members there were."""
+        self._check(room)
         out = await self._controls.close(room, reason=reason)
         self._metrics.kicks.inc(out)
         return out
@@ -130,6 +141,7 @@ class Rules:
         The relay moves native clients whose own room it is; they need the right to join the other room. Clients of
         other protocols only get the event.
         """
+        self._check(room)
         return await self._controls.move(room, to, peers)
 
 

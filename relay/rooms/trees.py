@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -39,7 +39,8 @@ class RoomTrees:
 
     `written` are the quotas of the bytes that clients of each address write in that time.
 
-    Every coroutine raises `Unavailable` or `OutcomeUnknown` if Redis does not answer.
+    Every coroutine raises `Unavailable` or `OutcomeUnknown` if Redis does not answer. For clients that are no members,
+    `check` is called with the room first, and may raise the former at once.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class RoomTrees:
         written: Quotas,
         *,
         ttl: float,
+        check: Callable[[str], None] = lambda room: None,
     ) -> None:
         self._trees = trees
         self._written = written
@@ -60,11 +62,13 @@ class RoomTrees:
         self._announcer = announcer
         self._tasks = tasks
         self._ttl = ttl
+        self._check = check
         # Held while a change that takes long is made.
         self._turn = asyncio.Lock()
 
     async def read(self, room: str, path: str) -> TreePart:
         """Return a part of a room's tree."""
+        self._check(room)
         return await self._trees.read(room, path, ttl=self._ttl)
 
     async def write(self, member: Member, change: TreeChange, expected: Expected | None = None) -> Receipt:
@@ -103,6 +107,7 @@ class RoomTrees:
 
         `reads` is as in `Trees.write`.
         """
+        self._check(room)
         self._check_quota(change, address)
         writer = Writer(sender, seen=self._hub.rooms.last(room))
         async with self._in_turn(change):

@@ -301,7 +301,7 @@ class Worker:
         `room_full`, `too_many_places`, `not_joined`, `too_many_new_rooms`, `memory_low`), `ClientGone`, `Unavailable`
         or `OutcomeUnknown`; the member is in no room then.
         """
-        self.check_unreserved(member.room)
+        self._check_open(member.room)
         tracked, positions = tracking is not Tracking.NONE, self._parts.positions
         from_noted = tracked and since is None and bool(claim.offered)
         if from_noted:
@@ -353,7 +353,7 @@ class Worker:
         `address` is the one under which its client is counted. Raises `Refused` (`bad_room`, `too_many_observers`,
         `too_many_new_rooms`, `memory_low`), `Unavailable` or `OutcomeUnknown`; it observes nothing then.
         """
-        self.check_unreserved(observer.room)
+        self._check_open(observer.room)
         await self._parts.observation.begin(observer, key=key, address=address)
 
     def stop_observing(self, observer: Observer) -> None:
@@ -402,6 +402,7 @@ class Worker:
         Raises `Refused` (`too_many_new_rooms`, `memory_low`), `Unavailable` or `OutcomeUnknown`.
         """
         if not grants.admin:
+            self._check_open(room)
             await self._parts.membership.count_room(room, address)
 
     async def publish_from_server(
@@ -445,7 +446,7 @@ class Worker:
         return await self._publish_to(room, command, sender, ADMIN, "")
 
     async def _publish_to(self, room: str, command: Publish, sender: str, grants: Grants, address: str) -> Receipt:
-        self.check_unreserved(room)
+        self._check_open(room)
         if not await self.rules.keeps_history(room):
             command = structs.replace(command, stored=False)
         publish = self._parts.publisher.publish_from_server
@@ -480,6 +481,7 @@ class Worker:
         rights. `reads` is as in `Trees.write`. Raises `Refused`, as `Trees.write` does too, `Unavailable` or
         `OutcomeUnknown`.
         """
+        self._check_open(room)
         generate = self.random.peer_id
         sender = generate() if grants is None else grants.peer("", generate)
         self.charge(grants or Grants(anonymous=True), address, 1)
@@ -522,6 +524,7 @@ class Worker:
         `limit` is as in `roster`. Presence that waits to be sent together is sent first. Raises `Unavailable` or
         `OutcomeUnknown`.
         """
+        self._parts.backend.bus.check(listener.room)
         roster = await self._parts.lists.read(listener.room, limit)
         self._parts.notices.newest_id(listener)
         return roster
@@ -555,6 +558,14 @@ class Worker:
     def fleet_time(self) -> int:
         """The time (ms) of the clock that all workers of the fleet share."""
         return self._parts.backend.addresses.now()
+
+    def _check_open(self, room: str) -> None:
+        """Refuse a name as `check_unreserved` does; raise `Unavailable` for a room whose Redis has been away for long.
+
+        For clients that are no members yet: what members send waits for Redis in any case.
+        """
+        self.check_unreserved(room)
+        self._parts.backend.bus.check(room)
 
     def check_unreserved(self, room: str) -> None:
         """Raise `Refused` (`bad_room`) for a name that no room may have, as paths of the relay begin with it."""

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+import httpx2 as httpx
 import pytest
 
 from relay.backend.redis.cluster.slots import slot_of_key, slot_of_tag
@@ -271,6 +272,46 @@ async def test_a_new_worker_is_ready_while_the_shard_of_the_fleet_key_is_lost(
     await eventually(new.healthy, 30)
     assert (await enter(new, f"/rooms/{room_at((shard + 1) % 3)}?peer=ann")).welcome["type"] == "welcome"
     assert await old.metric("relay_fleet_key_changes_total") == await new.metric("relay_fleet_key_changes_total") == 0
+
+
+async def test_a_lost_shard_refuses_at_once_what_would_wait_in_vain(
+    start: MakeRelay, enter: MakeClient, cluster: Cluster
+) -> None:
+    relay = await start(redis_url=cluster.url, **SETTINGS | {"publish_timeout": 1})
+    lost, kept = room_at(0), room_at(2)
+    ann = await enter(relay, f"/rooms/{lost}?peer=ann")
+    cluster.masters[0].kill()
+
+    async def refused_at_once() -> bool:
+        began = time.monotonic()
+        refused = (await relay.get(f"/rooms/{lost}", headers=relay.authorised)).json()["error"]
+        assert refused["code"] == "unavailable"
+        assert "part of the Redis cluster" in refused["text"]
+        return time.monotonic() - began < 0.5
+
+    await eventually(refused_at_once, 30)
+    began = time.monotonic()
+    eve = await enter(relay, f"/rooms/{lost}?peer=eve")
+    assert eve.welcome["code"] == "unavailable"
+    assert "the part of the Redis cluster that has this room is away; other rooms go on" in eve.welcome["text"]
+    async with httpx.AsyncClient(headers=relay.authorised) as server:
+        locked = await server.put(f"{relay.http}/rooms/{lost}", json={"locked": True})
+    assert (locked.status_code, locked.headers["Retry-After"]) == (503, "2")
+    assert time.monotonic() - began < 1
+    # What a member sends waits for Redis all the same.
+    began = time.monotonic()
+    answer = await ann.ask({"type": "publish", "envelope": {"message": "nowhere"}})
+    assert answer["code"] == "unavailable"
+    assert time.monotonic() - began > 0.9
+    fay = await enter(relay, f"/rooms/{kept}?peer=fay")
+    assert fay.welcome["type"] == "welcome"
+    cluster.masters[0].start()
+
+    async def entered() -> bool:
+        return (await enter(relay, f"/rooms/{lost}?peer=gus")).welcome["type"] == "welcome"
+
+    # As soon as the connections are back, and not only when the next probe is.
+    assert await eventually(entered, 30)
 
 
 async def test_a_setting_takes_workers_out_when_a_shard_is_lost(start: MakeRelay, cluster: Cluster) -> None:

@@ -174,6 +174,10 @@ class RedisBus:
         problem = "" if self._durability is None else self._durability.problem
         return replace(health, ready=False, problem=problem) if problem else health
 
+    def check(self, room: str) -> None:
+        """Ask the lines about the Redis channel of the room: all of a room is at one node."""
+        self._lines.check(self._keys.channel(room))
+
     # Receiving.
 
     def _arrived(self, line: Line, arrivals: Sequence[Arrival]) -> None:

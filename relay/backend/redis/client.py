@@ -342,7 +342,8 @@ class RedisClient(RedisPlace):
             _, command, done = self._waiting.popleft()
             self._waiting_bytes -= len(command)
             # Guarded: an error of one caller must not end the timer, on which the deadlines of all others depend.
-            away = f"Redis could not be reached for {self._timeout:g} s"
+            what = "a part of the Redis cluster" if self.clustered else "Redis"
+            away = f"{what} could not be reached for {self._timeout:g} s"
             call(done, Unavailable(away).because(f"{away}: {self.report}"))
         deadline = self._pending.deadline
         if deadline is not None and deadline <= now:

@@ -49,6 +49,10 @@ class Lines(Protocol):
         """Return whether published events reach the worker."""
         ...
 
+    def check(self, channel: str) -> None:
+        """Raise `Unavailable` if the part of Redis with this channel is away for longer than a failover takes."""
+        ...
+
 
 class Line:
     """A subscriber, and a probe on a Redis channel of its own, which the commands of `client` publish.
@@ -79,6 +83,7 @@ class Line:
         subscriber.on_arrivals = self._arrived
         self._on_arrivals: LineArrivals = _nowhere
         self._heard: float | None = None
+        self._opened = 0.0
         # When Redis answered the oldest probe that is still to come back; None if there is none.
         self._unheard: float | None = None
         # Why Redis refused the last probe, in its own words; "" if it took the probe, or is away.
@@ -95,6 +100,7 @@ class Line:
     def open(self) -> None:
         """Begin to connect and to probe, in the running event loop."""
         self._awake.open()
+        self._opened = self._clock()
         self.subscriber.open()
         self._prober = KeptLoop(self._probe, "bus probe")
 
@@ -130,6 +136,16 @@ class Line:
             or "connected, but nothing arrives; connecting again"
         )
         return BusHealth(False, self._client.reachable, heard, f"own probe not heard {since}: {cause}")
+
+    def check(self, channel: str) -> None:
+        """Do nothing: while the only Redis is away, the worker is not ready, and other requests wait."""
+
+    @property
+    def away(self) -> float:
+        """Seconds since the line last heard Redis; 0 while it has both of its connections, as far as is known."""
+        if self._client.reachable and not self.subscriber.report:
+            return 0.0
+        return self._clock() - (self._opened if self._heard is None else self._heard)
 
     def probe_on(self, channel: str) -> None:
         """Publish the probe on another Redis channel from now on."""

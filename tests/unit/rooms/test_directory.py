@@ -1,17 +1,20 @@
 """Questions about rooms, answered over memory."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from relay.model.commands import Publish
+from relay.model.errors import Unavailable
 from relay.model.room_list import FIRST_ROOMS
 from relay.rooms.directory import Directory
 from tests.unit.rooms.world import World
 
 
-def directory_of(world: World) -> Directory:
-    return Directory(world.channels, world.presence, world.backend.list_rooms, world.quotas, world.backend.headroom)
+def directory_of(world: World, check: Callable[[str], None] = lambda room: None) -> Directory:
+    backend = world.backend
+    return Directory(world.channels, world.presence, backend.list_rooms, world.quotas, backend.headroom, check=check)
 
 
 async def say(world: World, member, channel: str) -> None:
@@ -96,3 +99,20 @@ async def test_a_client_that_may_not_see_rooms_is_told_of_channels_alone(world: 
     assert not await directory.detect("elsewhere", "room", rooms=False)
     await say(world, member, "elsewhere")
     assert await directory.detect("elsewhere", "room", rooms=False)
+
+
+async def test_questions_about_a_lost_room_are_refused_before_they_are_asked(world: World) -> None:
+    def check(room: str) -> None:
+        if room == "lost":
+            raise Unavailable("a part is away")
+
+    directory = directory_of(world, check)
+    for question in (
+        directory.roster("lost"),
+        directory.detect("lost", "room"),
+        directory.detect("room", "lost", rooms=False),
+    ):
+        with pytest.raises(Unavailable, match="a part is away"):
+            await question
+    assert world.presence.calls == []
+    assert (await directory.roster("room")).count == 0

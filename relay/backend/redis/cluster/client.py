@@ -107,6 +107,7 @@ class ClusterClient:
         self.topology: Topology | None = None
         self._owners: Owners | None = None
         self._places = NodePlaces(self._state_of)
+        self._ails_since: float | None = None
         self._slots: list[Slot | None] = [None] * SLOTS
         self._watchers: list[Callable[[], None]] = []
         self._wanted = asyncio.Event()
@@ -177,6 +178,11 @@ class ClusterClient:
         if self.topology is None:
             return 0
         return sum(last - first + 1 for first, last, _ in self.topology.ranges())
+
+    @property
+    def ails(self) -> float:
+        """Seconds for which the cluster has been down, or slots have had no node; 0 if neither is so."""
+        return 0.0 if self._ails_since is None else self.awake.now - self._ails_since
 
     # Commands.
 
@@ -284,7 +290,7 @@ class ClusterClient:
             if found is not None:
                 self._apply(found)
             self._log_search(found)
-            well = found is not None and self.reachable
+            well = found is not None and self.reachable and self._ails_since is None
             try:
                 async with asyncio.timeout(_INTERVAL if well else _SOON):
                     await self._wanted.wait()
@@ -317,6 +323,10 @@ class ClusterClient:
     def _apply(self, topology: Topology) -> None:
         before = self.topology
         self.topology = topology = self._places.settle(topology).recalling(before)
+        if not topology.down and self.slots_served == SLOTS:
+            self._ails_since = None
+        elif self._ails_since is None:
+            self._ails_since = self.awake.now
         if before is not None and set(before.shards) == set(topology.shards) == self._served():
             return
         self._owners = Owners(topology)

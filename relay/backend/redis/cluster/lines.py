@@ -31,6 +31,13 @@ _DOWN: Final = f"{ERROR_CODES['CLUSTERDOWN'].meaning}; {ERROR_CODES['CLUSTERDOWN
 _MOST_NAMED: Final = 5
 """Dead masters that health names."""
 
+_FAILOVER: Final = 2
+"""Times `publish-timeout` after which no failover is expected any more.
+
+It takes `cluster-node-timeout`, which is to be `publish-timeout` at least, and some seconds. Whoever waits meanwhile is
+served as soon as the new master is there.
+"""
+
 _RETRY: Final = 0.05
 """Seconds between two attempts to subscribe where a slot has gone, while the nodes do not agree about it."""
 
@@ -129,7 +136,7 @@ class ClusterLines:
                     # Another caller may wait for the same confirmation, and must not be cancelled with this one.
                     await asyncio.shield(confirmation)
         except TimeoutError:
-            text = f"the Redis cluster did not confirm a subscription within {self._timeout:g} s"
+            text = f"a part of the Redis cluster did not confirm a subscription within {self._timeout:g} s"
             raise Unavailable(text).because(f"{text}: {self.health().problem}") from None
 
     def add(self, channel: str) -> None:
@@ -195,6 +202,21 @@ class ClusterLines:
         ranges = () if node is None or node.shard is None else node.shard.ranges
         slots = ", ".join(f"{first}-{last}" for first, last in ranges[:3])
         return f"shard {shown(address)} (slots {slots}{', …' if len(ranges) > 3 else ''})"
+
+    def check(self, channel: str) -> None:
+        """Raise `Unavailable` if the node of a channel, or the whole cluster, is away for longer than a failover takes.
+
+        The error tells clients how far the fault reaches, and nothing of the nodes.
+        """
+        topology = self._cluster.topology
+        if topology is not None and topology.down:
+            away, what = self._cluster.ails, "the Redis cluster is down"
+        else:
+            line = self._line_of(slot_of_key(channel))
+            away = self._cluster.ails if line is None else line.away
+            what = "the part of the Redis cluster that has this room is away; other rooms go on"
+        if away > _FAILOVER * self._timeout:
+            raise Unavailable(f"{what} (since {away:.0f} s); nothing was done, try again in some seconds")
 
     # Where channels are.
 

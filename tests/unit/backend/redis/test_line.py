@@ -91,3 +91,17 @@ async def test_the_probe_goes_to_another_channel(desk: Desk) -> None:
     await until(lambda: desk.line.health().ready)
     assert desk.server.commands.count([b"SUBSCRIBE", b"second"]) == 1
     assert [b"UNSUBSCRIBE", b"first"] in desk.server.commands
+
+
+async def test_a_line_counts_for_how_long_its_redis_is_away_until_both_of_its_connections_are_back(desk: Desk) -> None:
+    await until(lambda: desk.line.health().ready and desk.line.away == 0)
+    heard = desk.line.health().heard
+    assert heard is not None
+    desk.server.hang_up()
+    await desk.server.stop()
+    await until(lambda: desk.line.away > heard)
+    assert desk.line.away == desk.line.health().heard
+    # Redis is back before the next probe is.
+    desk.echoes = False
+    await desk.server.start()
+    await until(lambda: desk.line.away == 0)

@@ -32,6 +32,7 @@ class Line:
         self.channels: dict[str, Subscription] = {}
         self.mute = False
         self.state = HEARD
+        self.away = 0.0
         self.closed = False
 
     def deliver(self, on_arrivals: Any) -> None:
@@ -237,3 +238,50 @@ async def test_without_a_known_shard_not_all_are_heard() -> None:
         assert health.problem == "no shard is known: a:1: connection refused"
         await desk.world.become(a=(0, 16_383))
         assert desk.lines.health().deaf == ()
+
+
+def refusal(desk: Desk, channel: str) -> str:
+    """The text with which requests for a channel are refused at once; "" if they are not."""
+    try:
+        desk.lines.check(channel)
+    except Unavailable as error:
+        return error.text
+    return ""
+
+
+async def test_a_channel_of_a_lost_shard_is_refused_at_once_when_no_failover_can_be_expected(desk: Desk) -> None:
+    assert refusal(desk, ROOM) == ""
+    # A failover takes longer than the 0.2 seconds of the timeout: whoever waits meanwhile is served after it.
+    desk.made["b"].away = 0.39
+    assert refusal(desk, ROOM) == ""
+    desk.made["b"].away = 12.0
+    text = refusal(desk, ROOM)
+    assert text.startswith("the part of the Redis cluster that has this room is away; other rooms go on (since 12 s)")
+    assert "b:1" not in text
+    assert refusal(desk, OTHER) == ""
+    # A replica has taken its part.
+    await desk.world.become(2, a=(0, AT - 1), c=(AT, 16_383))
+    assert refusal(desk, ROOM) == ""
+
+
+async def test_channels_of_slots_without_a_node_are_refused_after_some_time(desk: Desk) -> None:
+    await desk.world.become(2, a=(0, 16_000))
+    assert refusal(desk, "relay:{r}") == ""
+    channel = next(f"relay:{{x{number}}}" for number in range(10_000) if slot_of_tag(f"x{number}") > 16_000)
+    assert refusal(desk, channel) == ""
+    await until(lambda: refusal(desk, channel))
+    assert refusal(desk, OTHER) == ""
+    # It is looked for, though nobody asks for it.
+    looks = desk.world.search.asked
+    await until(lambda: desk.world.search.asked > looks)
+    await desk.world.become(3, a=(0, 16_383))
+    assert refusal(desk, channel) == ""
+
+
+async def test_all_channels_of_a_cluster_that_is_down_are_refused_after_some_time(desk: Desk) -> None:
+    await desk.world.become(2, a=(0, 16_383), down=True)
+    assert refusal(desk, OTHER) == ""
+    await until(lambda: refusal(desk, OTHER))
+    assert refusal(desk, OTHER).startswith("the Redis cluster is down (since ")
+    await desk.world.become(3, a=(0, 16_383))
+    assert refusal(desk, OTHER) == ""
