@@ -36,14 +36,21 @@ class Headroom:
     """The level of one backend, from reports of the memory that is used.
 
     It is LOW from the `share` of the memory on, and FULL half way from there to the limit, or while the memory refuses
-    writes. Each change is logged. `memory` names the memory in words; `on_share` is called with the share that is used.
+    writes. Each change is logged. `memory` names the memory in words, and `scope` the rooms whose memory it is, unless
+    it is that of all. `on_share` is called with the share that is used.
     """
 
     def __init__(
-        self, share: float = 0.8, memory: str = "the memory", on_share: Callable[[float], object] = lambda _: None
+        self,
+        share: float = 0.8,
+        memory: str = "the memory",
+        on_share: Callable[[float], object] = lambda _: None,
+        *,
+        scope: str = "",
     ) -> None:
         self._marks = {Level.LOW: share, Level.FULL: (1 + share) / 2}
         self._memory = memory
+        self._scope = scope
         self._on_share = on_share
         self._by_share = Level.AMPLE
         self._refuses = False
@@ -56,6 +63,10 @@ class Headroom:
         """Call back with each new level, also with the present one."""
         self._watchers.append(on_change)
         on_change(self.level)
+
+    def level_of(self, room: str) -> Level:
+        """Return the level of the memory that has a room."""
+        return self.level
 
     def report(self, used: int, limit: int) -> None:
         """Note the bytes that are used, and how many there may be; 0 for no limit."""
@@ -78,7 +89,7 @@ class Headroom:
             used = f"{self._memory} has no limit that the relay knows"
         else:
             used = f"{self.share:.0%} of {self._memory} is used"
-        return f"{used}: {_CONSEQUENCES[self.level]}" if self.level else used
+        return f"{used}: {self._scope}{_CONSEQUENCES[self.level]}" if self.level else used
 
     def _level_at(self, share: float) -> Level:
         for level in (Level.FULL, Level.LOW):
@@ -89,10 +100,15 @@ class Headroom:
 
     def _update(self) -> None:
         level = Level.FULL if self._refuses else self._by_share
+        if self._pass_on(level):
+            log.log(logging.ERROR if level is Level.FULL else logging.WARNING, "memory: %s",
+                    self.text if level else f"{self.text}; {self._scope}{_CONSEQUENCES[level]}")  # fmt: skip
+
+    def _pass_on(self, level: Level) -> bool:
+        """Take a level, and tell the watchers; return whether it is another one than before."""
         if level is self.level:
-            return
+            return False
         self.level = level
-        log.log(logging.ERROR if level is Level.FULL else logging.WARNING, "memory: %s",
-                self.text if level else f"{self.text}; {_CONSEQUENCES[level]}")  # fmt: skip
         for watcher in self._watchers:
             watcher(level)
+        return True

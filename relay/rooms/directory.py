@@ -60,8 +60,9 @@ class Directory:
         if (room, name) in self._channels.noted:
             return
         quota = self._quotas.of(address)
-        if self._headroom.level or not quota.reserve():
-            raise Refused("memory_low" if self._headroom.level else "too_many_new_rooms", room=room)
+        is_low = bool(self._headroom.level_of(room))
+        if is_low or not quota.reserve():
+            raise Refused("memory_low" if is_low else "too_many_new_rooms", room=room)
         quota.use_reserved()
         self._channels.note(room, name)
 

@@ -56,7 +56,7 @@ class Openings:
         errors of `Presence.roster`.
         """
         quota = self._quotas.of(address)
-        barred = "no_such_room" if not may_open else "memory_low" if self._headroom.level else ""
+        barred = "no_such_room" if not may_open else "memory_low" if self._headroom.level_of(room) else ""
         if not barred and not quota.reserve():
             barred = "too_many_new_rooms"
         if not barred:
@@ -74,8 +74,9 @@ class Openings:
         if await self._exists(room, made=True):
             return
         quota = self._quotas.of(address)
-        if self._headroom.level or not quota.reserve():
-            raise Refused("memory_low" if self._headroom.level else "too_many_new_rooms", room=room)
+        is_low = bool(self._headroom.level_of(room))
+        if is_low or not quota.reserve():
+            raise Refused("memory_low" if is_low else "too_many_new_rooms", room=room)
         quota.use_reserved()
 
     async def _exists(self, room: str, *, made: bool) -> bool:

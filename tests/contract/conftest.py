@@ -149,6 +149,15 @@ class FakeWorker:
         return outcome
 
 
+def report_memory(worker: FakeWorker, used: int) -> None:
+    """Have this percentage of the memory used, at each node of a cluster that has a room of the tests."""
+    if worker.client is None:
+        worker.presence._rooms.headroom.report(used, 100)  # type: ignore[attr-defined]
+        return
+    for room in ("room", "new"):
+        worker.client.at_room(room).headroom.report(used, 100)
+
+
 async def join(
     worker: FakeWorker,
     peer: str = "peer",

@@ -7,7 +7,7 @@ from relay.backend.settings import HistorySettings
 from relay.model.envelope import BEFORE_ALL
 from relay.model.errors import Refused
 from relay.model.events import MemberLeft, Message
-from tests.contract.conftest import FakeWorker, MakeWorker, join
+from tests.contract.conftest import FakeWorker, MakeWorker, join, report_memory
 
 over_redis = pytest.mark.parametrize("backend", ["fakeredis", "redis"], indirect=True)
 
@@ -132,21 +132,16 @@ async def test_a_message_that_is_not_stored_is_delivered_and_missing_in_replays(
     assert (replay.lost, [event.id for event in replay.events]) == ("", [after.id])
 
 
-def level_of(worker: FakeWorker, used: int) -> None:
-    headroom = worker.client.headroom if worker.client else worker.presence._rooms.headroom  # type: ignore[attr-defined]
-    headroom.report(used, 100)
-
-
 async def test_large_messages_are_not_stored_while_memory_is_low(make_worker: MakeWorker) -> None:
     worker = await make_worker("a", history=HistorySettings(bytes=65_536))
     _, joined = await join(worker, "p")
     claim = {"sender": "p", "generation": joined.generation}
-    level_of(worker, 85)
+    report_memory(worker, 85)
     small = await worker.publish("room", **claim)
     assert len((await worker.bus.replay("room", joined.id)).events) == 1
     await worker.publish("room", b'{"x":"%b"}' % (b"x" * 5_000), **claim)
     assert (await worker.bus.replay("room", small.id)).lost == "trimmed"
-    level_of(worker, 10)
+    report_memory(worker, 10)
     large = await worker.publish("room", b'{"x":"%b"}' % (b"x" * 5_000), **claim)
     await worker.publish("room", **claim)
     assert len((await worker.bus.replay("room", large.id)).events) == 1
@@ -156,7 +151,7 @@ async def test_with_full_memory_members_go_on_and_come_back_and_nobody_else_join
     worker = await make_worker("a")
     await worker.bus.subscribe(["room"])
     entry, joined = await join(worker, "p")
-    level_of(worker, 95)
+    report_memory(worker, 95)
     sent = [await worker.publish("room", sender="p", generation=joined.generation, key=key) for key in ("", "k", "k")]
     assert (sent[1].id, sent[2].repeat) == (sent[2].id, True)
     for room in ("room", "new"):

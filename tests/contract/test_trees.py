@@ -15,7 +15,7 @@ from relay.model.events import TreeMessage
 from relay.model.tree import MAX_BYTES, MAX_LEAVES, contents_of, json_at, leaves_of
 from relay.model.tree_changes import Expected, PathWrite, Prepared, TreeChange
 from relay.model.tree_envelopes import merge_envelope, read_change, set_envelope
-from tests.contract.conftest import FakeWorker, MakeWorker, join
+from tests.contract.conftest import FakeWorker, MakeWorker, join, report_memory
 
 TTL = 60.0
 ANN = Writer("ann")
@@ -337,12 +337,11 @@ async def test_values_that_are_too_old_are_not_read_and_not_expected(make_worker
 async def test_little_memory_refuses_large_values_and_none_refuses_all_but_removals(make_worker: MakeWorker) -> None:
     a = await make_worker("a")
     await write(a, "x", 1)
-    headroom = a.client.headroom if a.client else a.presence._rooms.headroom  # type: ignore[attr-defined]
-    headroom.report(85, 100)
+    report_memory(a, 85)
     await write(a, "small", "x")
     with pytest.raises(Refused, match="memory"):
         await write(a, "large", "x" * 100_000)
-    headroom.report(95, 100)
+    report_memory(a, 95)
     with pytest.raises(Refused, match="memory"):
         await write(a, "small", "y")
     await write(a, "x", None)

@@ -314,6 +314,33 @@ async def test_a_lost_shard_refuses_at_once_what_would_wait_in_vain(
     assert await eventually(entered, 30)
 
 
+async def test_a_master_without_memory_bars_no_rooms_of_the_others(
+    start: MakeRelay, enter: MakeClient, cluster: Cluster
+) -> None:
+    relays = [await start(redis_url=cluster.url, **SETTINGS) for _ in range(2)]
+    short, ample = room_at(0), room_at(2)
+    ann, ben = await pair(enter, relays, short)
+    cid, dan = await pair(enter, relays, ample)
+    with cluster.masters[0].client as master:
+        master.config_set("maxmemory", 1000)
+
+    async def named(relay: Relay) -> bool:
+        check = (await relay.get("/health", headers=relay.authorised)).json()["checks"]["memory"]
+        return not check["ok"] and f"the maxmemory of shard 127.0.0.1:{cluster.masters[0].link_port} " in check["text"]
+
+    for relay in relays:
+        await eventually(lambda relay=relay: named(relay), 30)  # type: ignore[misc]
+    for room, code in ((short, "memory_low"), (room_at(0, "other"), "memory_low"), (ample, None)):
+        eve = await enter(relays[0], f"/rooms/{room}?peer=eve")
+        assert eve.welcome.get("code") == code
+    assert (await enter(relays[1], f"/rooms/{room_at(2, 'other')}?peer=eve")).welcome["type"] == "welcome"
+    # Messages go on everywhere; those of the other rooms are stored as well.
+    await talk(cid, dan, "stored")
+    assert await relays[0].metric("relay_unstored_messages_total") == 0
+    await talk(ann, ben, "delivered")
+    assert await relays[0].metric("relay_unstored_messages_total") == 1
+
+
 async def test_a_setting_takes_workers_out_when_a_shard_is_lost(start: MakeRelay, cluster: Cluster) -> None:
     relay = await start(redis_url=cluster.url, shards_needed="all", **SETTINGS)
     cluster.masters[1].kill()

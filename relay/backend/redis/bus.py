@@ -94,7 +94,13 @@ class RedisBus:
         self._history = rooms.history
         self._state_ttl = milliseconds(rooms.state_ttl)
         self._commands = PublishCommands(
-            keys, rooms, clock, metrics.unstored.inc, clustered=client.clustered, fenced=client.fenced
+            keys,
+            rooms,
+            clock,
+            metrics.unstored.inc,
+            client.headroom.level_of,
+            clustered=client.clustered,
+            fenced=client.fenced,
         )
         client.headroom.watch(self._commands.set_level)
         self._calls = PublishCalls(self._commands, client)

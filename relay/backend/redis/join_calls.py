@@ -148,7 +148,7 @@ class JoinCalls:
             *map(str, attempt.since),
             self._tag_of(room, attempt.address),
             self._settings.places,
-            self._bar(attempt.barred),
+            self._bar(room, attempt.barred),
             attempt.known,
             attempt.password,
             attempt.subject,
@@ -177,9 +177,9 @@ class JoinCalls:
         subjects = (keys.subjects(room),) if attempt.subject else ()
         return (*keys.of_room(room), keys.places(room), keys.waiting(room), keys.watched(room), *subjects)
 
-    def _bar(self, barred: str) -> str:
+    def _bar(self, room: str, barred: str) -> str:
         """Return the barred joins, as join.lua takes them."""
-        if self._client.headroom.level is Level.FULL:
+        if self._client.headroom.level_of(room) is Level.FULL:
             return "member"
         return "closed" if barred == "no_such_room" else "room" if barred else ""
 

@@ -43,7 +43,7 @@ class Redis(Protocol):
 
     @property
     def headroom(self) -> Headroom:
-        """The memory that is left, at the node that has least."""
+        """The memory that is left, at the node that has least; `level_of` has the level of each room."""
         ...
 
     @property

@@ -307,7 +307,8 @@ class RedisPresence:
             case [b"full", most]:
                 return Refused("room_full", f"{room} has {most} members", room=room)
             case [b"barred"]:
-                return Refused("memory_low" if self._client.headroom.level is Level.FULL else attempt.barred, room=room)
+                full = self._client.headroom.level_of(room) is Level.FULL
+                return Refused("memory_low" if full else attempt.barred, room=room)
             case [b"outdated"]:
                 return RulesLost()
             case [b"unknown" | b"unconfirmed"]:

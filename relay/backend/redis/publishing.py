@@ -87,6 +87,7 @@ class PublishCommands:
         rooms: RoomSettings,
         clock: Clock,
         on_unstored: Callable[[], object] = lambda: None,
+        level_of: Callable[[str], Level] | None = None,
         *,
         clustered: bool = False,
         fenced: bool = False,
@@ -124,6 +125,7 @@ class PublishCommands:
         self._size, self._bytes, self._ttl, self._history_ttl = history.size, history.bytes, history.ttl, history_ttl
         self._usual_large = self._large = history.large if history.size else sys.maxsize
         self._level = Level.AMPLE
+        self._find_level = level_of
         self._renewal = history.ttl / _RENEWALS
         # The rooms that were added. Most rooms are idle, and a template takes a kilobyte: the first message makes it.
         self._templates: dict[str, RoomTemplate | None] = {}
@@ -131,9 +133,15 @@ class PublishCommands:
         self._unrecorded: set[str] = set()
 
     def set_level(self, level: Level) -> None:
-        """Store no large messages at LOW, and none at FULL, where all of them take the slow path."""
+        """Store no large messages at LOW, and none at FULL, where all of them take the slow path.
+
+        It is the highest level of all rooms. Only while it is not AMPLE, each message asks for that of its room.
+        """
         self._level = level
         self._large = -1 if level is Level.FULL else self._usual_large
+
+    def _level_of(self, room: str) -> Level:
+        return self._level if self._find_level is None else self._find_level(room)
 
     def add(self, room: str) -> None:
         """Keep the common parts of the commands of this room from its first message on, until it is removed."""
@@ -177,7 +185,7 @@ class PublishCommands:
             or version.epoch != publication.seen.epoch
             or (command.key if identity is None else identity.key)
             or command.after
-            or size > self._large
+            or (size > self._large and (size > self._usual_large or self._level_of(publication.room) is Level.FULL))
         ):
             return ALONE
         if not command.stored:
@@ -189,7 +197,8 @@ class PublishCommands:
         command, seen = publication.command, publication.seen
         to, key, text = command.to, publication.key, text_of(publication)
         template, size = self.template(publication.room), len(text)
-        large = size > self._large
+        level = self._level_of(publication.room) if self._level else self._level
+        large = level is Level.FULL or size > self._usual_large
         keys = _packed_keys(key, command.after, command.identity) if key or command.after else _NO_KEYS
         stored = command.stored
         limits = self._limits if stored else self._unstored_limits
@@ -198,7 +207,7 @@ class PublishCommands:
             # In front of the generation, 0. Such a publication has no membership version, and so takes the slow path.
             rest = b"=%b/%b" % (publication.proof.encode("ascii"), rest)
         parts, head = _PARTS + len(to) + self._fenced, template.alone
-        if not stored or not template.stored or (large and self._level):
+        if not stored or not template.stored or (large and level):
             if template.stored:
                 self._on_unstored()
             history = self._unstored
@@ -222,9 +231,9 @@ class PublishCommands:
         Returns "" if each message has to be written alone: Redis's memory has become full since the call began, or the
         room has no history any more.
         """
-        if self._level is Level.FULL:
-            return b""
         kind, rooms = call.kind, call.rooms
+        if self._level is Level.FULL and any(self._level_of(one.entries[0][0].room) is Level.FULL for one in rooms):
+            return b""
         now = self._clock() if kind == STORED else 0.0
         keys: list[bytes] = []
         # First the beginning of the command, which is known last.

@@ -42,7 +42,7 @@ class RedisTrees:
         reads: str | None = None,
     ) -> WriteReceipt:
         """Call tree_write.lua."""
-        level = self._client.headroom.level
+        level = self._client.headroom.level_of(room)
         if change.grows and (level is Level.FULL or (level is Level.LOW and change.size > self._large)):
             raise Refused("memory_low")
         reply = await self._client.run(
@@ -54,7 +54,7 @@ class RedisTrees:
             writer.seen.epoch,
             writer.seen.seq,
             self._state_ttl,
-            self._history_of(change.size),
+            self._history_of(room, change.size),
             _limits(ttl),
             change.packed(writer.peer),
             "" if reads is None else f"/{reads}",
@@ -64,7 +64,7 @@ class RedisTrees:
 
     async def prepare(self, room: str, writer: Writer, prepared: Prepared, *, ttl: float) -> bool:
         """Call tree_prepare.lua."""
-        if prepared.changes and self._client.headroom.level is Level.FULL:
+        if prepared.changes and self._client.headroom.level_of(room) is Level.FULL:
             raise Refused("memory_low")
         reply = await self._client.run(
             TREE_PREPARE,
@@ -92,13 +92,14 @@ class RedisTrees:
             seen.epoch,
             seen.seq,
             self._state_ttl,
-            self._history_of(0),
+            self._history_of(room, 0),
             _limits(ttl),
             *arguments,
         )
 
-    def _history_of(self, size: int) -> str:
-        return self._history if size <= self._large and self._client.headroom.level is not Level.FULL else "0 0"
+    def _history_of(self, room: str, size: int) -> str:
+        stored = size <= self._large and self._client.headroom.level_of(room) is not Level.FULL
+        return self._history if stored else "0 0"
 
     def _outcome(self, reply: Any) -> WriteReceipt:
         match reply:

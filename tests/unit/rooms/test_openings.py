@@ -2,6 +2,7 @@
 
 import pytest
 
+from relay.backend.headroom import Level
 from relay.model.errors import Refused
 from relay.rooms.claim import Claim
 from relay.rooms.member import Member
@@ -38,6 +39,14 @@ async def test_rooms_that_exist_use_nothing_up(world: World) -> None:
     for number in range(10):
         assert isinstance(await enter(world, "room", f"p{number}"), Member)
     assert isinstance(await enter(world, "other"), Member)
+
+
+async def test_memory_that_is_short_for_one_room_bars_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.backend.headroom.report(85, 100)
+    levels = {"short": Level.LOW, "ample": Level.AMPLE}
+    monkeypatch.setattr(world.backend.headroom, "level_of", levels.__getitem__)
+    assert await enter(world, "short") == "memory_low"
+    assert isinstance(await enter(world, "ample"), Member)
 
 
 async def test_a_refused_client_leaves_nothing_behind(world: World) -> None:

@@ -1,59 +1,64 @@
-"""The memory of a cluster: the node that has least left decides for the whole relay."""
+"""The memory of a cluster: each node has its own, which decides about the rooms of its slots."""
+
+from collections.abc import Callable
+from typing import Final
 
 from relay.backend.headroom import Headroom, Level
+from relay.backend.redis.replies import shown
 from relay.config.redis_url import Address
 
+_SCOPE: Final = "in the rooms of this shard, "
 
-class FullestNode:
-    """Passes the reports of the fullest node on to one headroom.
 
-    A room is at one node, but a worker stores the messages of all rooms by the same level.
+class ClusterHeadroom(Headroom):
+    """The memory of all nodes: the share and the level are those of the fullest one, and a room has its node's level.
+
+    Each node logs its own changes. `headroom_at` returns the headroom of the node that has a room; it is set before the
+    first node is made.
     """
 
-    def __init__(self, headroom: Headroom) -> None:
-        self._headroom = headroom
-        self._used: dict[Address, tuple[int, int]] = {}
-        self._refusing = set[Address]()
+    def __init__(self, share: float = 0.8, on_share: Callable[[float], object] = lambda _: None) -> None:
+        super().__init__(share, "Redis's maxmemory", on_share)
+        self._low = share
+        self._nodes: dict[Address, Headroom] = {}
+        self.headroom_at: Callable[[str], Headroom] = lambda room: self
 
-    def of(self, address: Address) -> "NodeHeadroom":
+    def of(self, address: Address) -> Headroom:
         """Return the headroom of a node."""
-        return NodeHeadroom(self, self._headroom, address)
-
-    def note(self, address: Address, used: int, limit: int) -> None:
-        """Take a report of a node."""
-        self._used[address] = used, limit
-        self._headroom.report(*max(self._used.values(), key=lambda one: one[0] / one[1] if one[1] else 0))
-
-    def note_refusal(self, address: Address, *, refuses: bool) -> None:
-        """Take a report of a node on whether it refuses writes."""
-        if refuses:
-            self._refusing.add(address)
-        else:
-            self._refusing.discard(address)
-        self._headroom.report_refusal(refuses=bool(self._refusing))
+        memory = f"the maxmemory of shard {shown(address)}"
+        node = self._nodes[address] = Headroom(self._low, memory, lambda _: self._compare(), scope=_SCOPE)
+        node.watch(lambda _: self._compare())
+        return node
 
     def forget(self, address: Address) -> None:
         """Forget a node that is given up."""
-        self._used.pop(address, None)
-        self.note_refusal(address, refuses=False)
+        if self._nodes.pop(address, None) is not None:
+            self._compare()
 
-
-class NodeHeadroom(Headroom):
-    """Takes the reports of one node, and has the level of the cluster."""
-
-    def __init__(self, fullest: FullestNode, shared: Headroom, address: Address) -> None:
-        super().__init__()
-        self._fullest = fullest
-        self._address = address
-        shared.watch(self._follow)
+    def level_of(self, room: str) -> Level:
+        """Return the level of the node that has a room."""
+        return self.headroom_at(room).level if self.level else Level.AMPLE
 
     def report(self, used: int, limit: int) -> None:
-        """Note the bytes that are used, and how many there may be."""
-        self._fullest.note(self._address, used, limit)
+        """Ignore a report of a node that is not known any more."""
 
     def report_refusal(self, *, refuses: bool) -> None:
-        """Note whether the memory refuses writes."""
-        self._fullest.note_refusal(self._address, refuses=refuses)
+        """Ignore a report of a node that is not known any more."""
 
-    def _follow(self, level: Level) -> None:
-        self.level = level
+    @property
+    def text(self) -> str:
+        """The state of all nodes that are short of memory, in words, or that of the fullest one."""
+        short = [node.text for node in self._nodes.values() if node.level]
+        fullest = max(self._nodes.values(), key=_fullness, default=None)
+        return "; ".join(short) or (super().text if fullest is None or fullest.share is None else fullest.text)
+
+    def _compare(self) -> None:
+        """Take the share and the level of the fullest node."""
+        shares = [node.share for node in self._nodes.values() if node.share is not None]
+        self.share = max(shares, default=None)
+        self._on_share(float("nan") if self.share is None else self.share)
+        self._pass_on(max((node.level for node in self._nodes.values()), default=Level.AMPLE))
+
+
+def _fullness(node: Headroom) -> float:
+    return -1.0 if node.share is None else node.share

@@ -11,7 +11,7 @@ from relay.backend.redis.cluster.durability import ClusterDurability
 from relay.backend.redis.cluster.keys import ClusterKeys
 from relay.backend.redis.cluster.leases import GroupedLeases, GroupedRegistration
 from relay.backend.redis.cluster.lines import ClusterLines, ShardLine
-from relay.backend.redis.cluster.memory import FullestNode
+from relay.backend.redis.cluster.memory import ClusterHeadroom
 from relay.backend.redis.cluster.node import Node
 from relay.backend.redis.cluster.refusals import ShardRefusals
 from relay.backend.redis.cluster.replication import ShardReplication
@@ -22,7 +22,7 @@ from relay.backend.redis.leases import RedisLeases
 from relay.backend.redis.lookups import Lookups
 from relay.backend.redis.memory import RedisMemory
 from relay.backend.redis.outboxes import RedisOutboxes
-from relay.backend.redis.parts import DIAL_TIMEOUT, RedisParts, awake_time, headroom_of, replicas_of
+from relay.backend.redis.parts import DIAL_TIMEOUT, RedisParts, awake_time, replicas_of
 from relay.backend.redis.registration import Registration
 from relay.backend.redis.replies import shown
 from relay.backend.redis.run import RedisRun
@@ -115,8 +115,7 @@ def cluster_client(
     if url is None or not url.nodes:
         raise ValueError("the URL names no cluster")
     addresses = AddressMap(redis.mapped, is_encrypted=url.is_encrypted)
-    headroom = headroom_of(settings, metrics)
-    fullest = FullestNode(headroom)
+    headroom = ClusterHeadroom(settings.memory_share, metrics.memory_share.set)
 
     def make_node(address: Address, on_lost: Callable[[], None]) -> Node:
         run = RedisRun(keys, ttl=settings.rooms.state_ttl, on_change=on_new_run, node=shown(address))
@@ -127,14 +126,14 @@ def cluster_client(
             on_reconnect=metrics.redis_reconnects.inc,
             on_error=metrics.redis_errors.inc,
             run=run,
-            headroom=fullest.of(address),
+            headroom=headroom.of(address),
             clustered=True,
             on_lost=on_lost,
             awake=awake,
         )
         return Node(address, client, run, RedisMemory(client, keys.workers))
 
-    return ClusterClient(
+    cluster = ClusterClient(
         make_node,
         TopologySearch(url.nodes, addresses, dial),
         addresses.reach,
@@ -143,10 +142,12 @@ def cluster_client(
         waiting=redis.queue,
         headroom=headroom,
         on_error=metrics.redis_errors.inc,
-        on_given_up=fullest.forget,
+        on_given_up=headroom.forget,
         on_failover=metrics.redis_failovers.inc,
         awake=awake,
     )
+    headroom.headroom_at = lambda room: cluster.at_room(room).headroom
+    return cluster
 
 
 def dialing(redis: RedisSettings, name: str) -> Dial:

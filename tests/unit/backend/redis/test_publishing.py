@@ -2,6 +2,7 @@ import tracemalloc
 from typing import Any
 
 import hiredis
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,6 +103,22 @@ def test_no_message_takes_the_fast_path_while_the_memory_is_full() -> None:
     assert kind(Publish(b"{}"), writer) == ALONE
     writer.set_level(Level.LOW)
     assert kind(Publish(b"{}"), writer) == STORED
+
+
+@pytest.mark.parametrize("level", [Level.LOW, Level.FULL])
+def test_a_part_of_the_memory_that_is_short_decides_about_its_own_rooms(level: Level) -> None:
+    levels = {"room": Level.AMPLE}
+    writer = PublishCommands(KEYS, ROOMS, Clock(), level_of=levels.__getitem__)
+    large = publication(Publish(b'{"x":"%b"}' % (b"x" * ROOMS.history.large)), seen=SEEN)
+    usual, usual_large = arguments(publication(Publish(b"{}"), seen=SEEN)), parsed(commands().write(large))
+    writer.set_level(level)
+    assert kind(Publish(b"{}"), writer) == STORED
+    assert arguments(publication(Publish(b"{}"), seen=SEEN), writer) == usual
+    assert parsed(writer.write(large)) == usual_large
+    levels["room"] = level
+    assert kind(Publish(b"{}"), writer) == (ALONE if level is Level.FULL else STORED)
+    assert (arguments(publication(Publish(b"{}"), seen=SEEN), writer) == usual) == (level is Level.LOW)
+    assert parsed(writer.write(large)) != usual_large
 
 
 @given(st.text(), st.text(), st.lists(st.sampled_from(["a", "b.c", "d-e"])), st.text())
