@@ -343,7 +343,7 @@ class Metrics:
         self.deaf_shards = declare.gauge(
             "relay_redis_deaf_shards",
             "Shards of a Redis Cluster over which this worker does not hear its own probes, or which refuse its "
-            "commands; NaN without a cluster.",
+            "commands; 1 while none is known, NaN without a cluster.",
             "The rooms of these shards stand still: /health names them, with the reason; bring their masters back, or "
             "have them take writes again.",
         )

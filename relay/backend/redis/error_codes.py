@@ -32,6 +32,7 @@ _CLUSTER: Final = "let redis-url begin with redis+cluster://"
 
 _NO_CLUSTER: Final = "ERR This instance has cluster support disabled"
 _OLD_CLUSTER: Final = "ERR Unknown subcommand"
+_NO_COMMAND: Final = "ERR unknown command 'CLUSTER'"
 
 ERROR_CODES: Final[Mapping[str, ErrorCode]] = {
     "READONLY": ErrorCode("this Redis is a replica, which takes no writes", _REPLICA, leaves=True, in_scripts=True),
@@ -75,6 +76,10 @@ ERROR_CODES: Final[Mapping[str, ErrorCode]] = {
         "this Redis Cluster is older than 7.0, and has no sharded Redis channels",
         "update it to Redis 7.0 or newer, or to Valkey",
     ),
+    _NO_COMMAND: ErrorCode(
+        "this is no node of a Redis Cluster; a sentinel answers so",
+        "let redis-url name nodes of the cluster, or begin with redis+sentinel:// for sentinels",
+    ),
 }
 """By the word at the beginning of the reply, or the beginning itself where Redis has no word for it."""
 
@@ -83,6 +88,7 @@ _BEGINNINGS: Final[Mapping[str, str]] = {
     "ERR ACL failure in script": "NOPERM",
     _NO_CLUSTER: _NO_CLUSTER,
     _OLD_CLUSTER: _OLD_CLUSTER,
+    _NO_COMMAND: _NO_COMMAND,
 }
 """The codes of errors that begin with ERR, by their beginning: of those that scripts get, and others without a code."""
 

@@ -316,7 +316,7 @@ class ClusterClient:
         if self._outage.is_new(report, now):
             # The report is made of the relay's own words, and of parts that are escaped.
             log.warning(
-                "cannot find the nodes of the Redis cluster (%s); trying again until one of them tells the others",
+                "cannot find the nodes of the Redis cluster (%s); trying again until one of redis-url tells them",
                 report,
             )
 

@@ -183,7 +183,7 @@ class ClusterLines:
         reachable = bool(states) and not missing and not down and all(state.reachable for _, state in states)
         if not states:
             # Not "all are heard": nothing is known of the shards.
-            deaf.append(f"no shard is known: {self._cluster.report}")
+            deaf.append(f"no shard is known; no node that redis-url names tells them ({self._cluster.report})")
         problem = "; ".join(deaf)
         if (loop := self._cluster.loop) is not None and loop.problem:
             ready, problem = False, f"{loop.name} {loop.problem}"

@@ -89,6 +89,7 @@ def test_a_reply_that_no_script_gives_has_an_unknown_outcome_and_is_logged(caplo
     [
         ("ERR This instance has cluster support disabled", "this Redis is no part of a cluster"),
         ("ERR Unknown subcommand or wrong number of arguments for 'SHARDS'. Try CLUSTER HELP.", "older than 7.0"),
+        ("ERR unknown command 'CLUSTER', with args beginning with: 'SHARDS' ", "a sentinel answers so"),
     ],
 )
 def test_a_redis_that_is_no_cluster_for_the_relay_is_told_as_such(text: str, meaning: str) -> None:

@@ -167,7 +167,7 @@ async def test_each_cause_for_which_no_node_is_found_is_logged_once(
     world.search.report = "a:1: Redis does not accept the user or the password"
     await searched()
     assert lines() == [
-        f"cannot find the nodes of the Redis cluster ({cause}); trying again until one of them tells the others"
+        f"cannot find the nodes of the Redis cluster ({cause}); trying again until one of redis-url tells them"
         for cause in ("a:1, b:1: connection refused", "a:1: Redis does not accept the user or the password")
     ]
     await world.become(a=ALL)
