@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from relay.model.errors import Unavailable
 from relay.model.webhook_events import WebhookEvent
 
 OUTBOX_EVENTS: Final = 1000
@@ -34,6 +35,17 @@ class WebhookBatch(Struct, frozen=True, kw_only=True):
     queued: int = 0
 
 
+class PartlyMoved(Unavailable):
+    """The events of some rooms could not be moved, as their part of the backend is away or refuses: those `left`.
+
+    Rooms with more events are among them; all other rooms are done.
+    """
+
+    def __init__(self, left: Sequence[str]) -> None:
+        super().__init__()
+        self.left = left
+
+
 class WebhookQueue(Protocol):
     """The fleet's queue, bounded by number and bytes: of too many events, the oldest are dropped and counted.
 
@@ -42,7 +54,10 @@ class WebhookQueue(Protocol):
     """
 
     async def move(self, rooms: Sequence[str]) -> Sequence[str]:
-        """Move the events of these rooms' outboxes into the queue, a bounded number of each; return those with more."""
+        """Move the events of these rooms' outboxes into the queue, a bounded number of each; return those with more.
+
+        Raises `PartlyMoved` if some rooms failed alone.
+        """
         ...
 
     async def take(self, most: int, *, done: WebhookBatch | None = None) -> WebhookBatch | None:

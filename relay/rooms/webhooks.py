@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol, TypeVar
 
-from relay.backend.webhooks import Outboxes, WebhookBatch, WebhookQueue
+from relay.backend.webhooks import Outboxes, PartlyMoved, WebhookBatch, WebhookQueue
 from relay.limits import Clock
 from relay.logs import LogIntervals
 from relay.metrics import Metrics
@@ -64,11 +64,16 @@ class WebhookMover:
                 await asyncio.sleep(_AGAIN)
 
     async def move(self) -> bool:
-        """Move the events of some of the rooms; return whether Redis answered. Without an answer, they stay noted."""
+        """Move the events of some of the rooms; return whether Redis took them all. Rooms that failed stay noted."""
         rooms = self._outboxes.take(_ROOMS)
         more: Sequence[str] = rooms
         try:
             more = await self._queue.move(rooms)
+        except PartlyMoved as error:
+            log.debug("moving the events of %d of %d rooms failed; retrying", len(error.left), len(rooms))
+            more = error.left
+            self.added.set()
+            return False
         except RelayError as error:
             log.debug("moving the events of %d rooms failed (%s); retrying", len(rooms), error)
             return False

@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
 from msgspec import structs
@@ -15,11 +15,13 @@ from relay.backend.redis.keys import Keys
 from relay.backend.redis.place import Redis
 from relay.backend.redis.scripts import HOOK_ADD, HOOK_TAKE, OUTBOX_DONE, milliseconds
 from relay.backend.settings import WebhookQueueSettings
-from relay.backend.webhooks import BATCH_BYTES, WebhookBatch
-from relay.model.errors import Unavailable
+from relay.backend.webhooks import BATCH_BYTES, PartlyMoved, WebhookBatch
+from relay.model.errors import RelayError, Unavailable
 from relay.model.webhook_events import PresenceChange, WebhookEvent
 
 log = logging.getLogger("relay.backend.redis")
+
+_T = TypeVar("_T")
 
 _PAGE: Final = 100
 """Events of one outbox that one move takes."""
@@ -59,19 +61,25 @@ class RedisWebhookQueue:
     async def move(self, rooms: Sequence[str]) -> Sequence[str]:
         """Read the outboxes, call hook_add.lua for all of them, and outbox_done.lua for each.
 
-        In this order a worker that dies in between loses nothing: another one moves the same events again.
+        In this order a worker that dies in between loses nothing: another one moves the same events again. A part of a
+        cluster that fails does not keep the events of the other rooms.
         """
-        pages = dict(zip(rooms, await asyncio.gather(*map(self._read, rooms)), strict=True))
+        read = await asyncio.gather(*map(self._read, rooms), return_exceptions=True)
+        pages = dict(_whole(rooms, read))
         entries = ((room, entry) for room, page in pages.items() for entry in page)
         while added := list(islice(entries, _ADDED)):
             await self._add(added)
-        done = [
+        added_of = {room: page for room, page in pages.items() if page}
+        calls = [
             self._client.run(OUTBOX_DONE, (self._keys.outbox(room),), len(page), page[0], page[-1])
-            for room, page in pages.items()
-            if page
+            for room, page in added_of.items()
         ]
-        await asyncio.gather(*done)
-        return [room for room, page in pages.items() if len(page) == _PAGE]
+        removed = dict(_whole(list(added_of), await asyncio.gather(*calls, return_exceptions=True)))
+        failed = [room for room in rooms if room not in pages or (room in added_of and room not in removed)]
+        more = [room for room in removed if len(pages[room]) == _PAGE]
+        if failed:
+            raise PartlyMoved([*failed, *more])
+        return more
 
     async def take(self, most: int, *, done: WebhookBatch | None = None) -> WebhookBatch | None:
         """Call hook_take.lua."""
@@ -102,6 +110,9 @@ class RedisWebhookQueue:
 
     async def _read(self, room: str) -> Sequence[bytes]:
         key = self._keys.outbox(room)
+        if self._client.clustered and not self._client.at_room(room).reachable:
+            # The events of other rooms must not wait until this command is given up.
+            raise Unavailable()
         try:
             page: Sequence[bytes] = await self._client.call("LRANGE", key, 0, _PAGE - 1)
         except Unavailable as error:
@@ -119,6 +130,15 @@ class RedisWebhookQueue:
         _, dropped = await self._client.run(HOOK_ADD, (queue, state), self._most, _TTL, dropped, *flat)
         if dropped:
             self._on_dropped(dropped)
+
+
+def _whole(rooms: Sequence[str], replies: Sequence[_T | BaseException]) -> Iterator[tuple[str, _T]]:
+    """Yield the rooms that have not failed, with their replies; raise anything but an error of the backend."""
+    for room, reply in zip(rooms, replies, strict=True):
+        if not isinstance(reply, BaseException):
+            yield room, reply
+        elif not isinstance(reply, RelayError):
+            raise reply
 
 
 def _events(entries: Sequence[Any]) -> Iterator[WebhookEvent]:

@@ -9,7 +9,7 @@ import pytest
 
 from relay.backend.memory.webhooks import MemoryWebhookQueue
 from relay.backend.settings import WebhookQueueSettings
-from relay.backend.webhooks import Outboxes, WebhookBatch
+from relay.backend.webhooks import Outboxes, PartlyMoved, WebhookBatch
 from relay.metrics import Metrics
 from relay.model.envelope import MessageId
 from relay.model.errors import Unavailable
@@ -208,6 +208,14 @@ async def test_rooms_that_were_not_moved_stay_noted() -> None:
     assert (world.moved, "b" in world.outboxes, world.mover.added.is_set()) == (["a"], True, True)
     await world.mover.move()
     assert (world.moved, world.queue.moves) == (["a", "b"], [["a", "b"], ["b"]])
+
+
+async def test_only_rooms_that_failed_stay_noted_when_the_others_were_moved() -> None:
+    world = World()
+    world.outboxes.note(["one", "two"])
+    world.queue.failures.append(PartlyMoved(["two"]))
+    assert not await world.mover.move()
+    assert (world.moved, "two" in world.outboxes, world.mover.added.is_set()) == (["one"], True, True)
 
 
 async def test_the_end_of_a_worker_moves_and_sends_all_and_lets_another_one_go_on() -> None:

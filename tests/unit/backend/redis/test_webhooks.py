@@ -1,6 +1,7 @@
 """The entries of the queue in Redis, as they are read. The contract tests have the queue itself."""
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from relay.backend.redis.keys import Keys
 from relay.backend.redis.webhooks import RedisWebhookQueue
 from relay.backend.settings import WebhookQueueSettings
-from relay.backend.webhooks import WebhookBatch
+from relay.backend.webhooks import PartlyMoved, WebhookBatch
+from relay.model.errors import OutcomeUnknown, Unavailable
 
 
 class FakeClient:
@@ -61,3 +63,44 @@ async def test_sent_events_are_removed_up_to_the_last_entry() -> None:
     assert (name, claim, most, after, notice) == ("hook_take", 2000, 10, "5-8", "9-1")
     assert worker == client.calls[0][2]
     assert len({key[key.index("{") :].partition("}")[0] for key in keys}) == 1
+
+
+class Shards:
+    """A cluster in which rooms are away, or refuse writes, as their names say."""
+
+    clustered = True
+
+    def __init__(self) -> None:
+        self.added: list[Any] = []
+        self.removed: list[str] = []
+        self.asked: list[str] = []
+
+    def at_room(self, room: str) -> Any:
+        return SimpleNamespace(reachable=not room.startswith("away"))
+
+    async def call(self, command: str, key: str, *arguments: Any) -> Any:
+        self.asked.append(key)
+        if "silent" in key:
+            raise OutcomeUnknown
+        return [] if "empty" in key else [b"o 7-1 123 p -"] * (100 if "long" in key else 1)
+
+    async def run(self, script: Any, keys: Any, *arguments: Any) -> Any:
+        if script.name == "hook_add":
+            self.added += arguments[3::2]
+            return [0, 0]
+        if "refusing" in keys[0]:
+            raise Unavailable
+        self.removed.append(keys[0])
+        return 1
+
+
+async def test_rooms_of_a_shard_that_fails_keep_no_events_of_others() -> None:
+    shards = Shards()
+    with pytest.raises(PartlyMoved) as raised:
+        await queue_over(shards).move(["away", "well", "silent", "refusing", "empty", "long"])
+    assert sorted(raised.value.left) == ["away", "long", "refusing", "silent"]
+    assert {*shards.added} == {"well", "refusing", "long"}
+    assert [key.partition("{")[2].partition("}")[0] for key in shards.removed] == ["well", "long"]
+    # A command to a shard that is away would hold up all.
+    assert not any("away" in key for key in shards.asked)
+    assert await queue_over(shards).move(["well", "long", "empty"]) == ["long"]
