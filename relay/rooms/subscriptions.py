@@ -65,29 +65,27 @@ class RoomSubscriptions:
                 self._stage(listener)
                 return
             change = self._changes[room] = _Change()
+        # When it began to wait for another join; None if it does not.
         began = self._clock() if change.users else None
         change.users += 1
         try:
             async with change.lock:
                 self._stage(listener)
                 if room not in self._subscribed:
-                    await self._subscribe(listener, began)
+                    if began is None:
+                        await self._bus.subscribe([room])
+                    else:
+                        await self._subscribe_within(room, self._timeout - (self._clock() - began))
+                    self._subscribed.add(room)
+                    # A watcher that joins on another worker from now on is noticed by its join. Of those before, a
+                    # member's own join tells.
+                    if not isinstance(listener, Member):
+                        self._watches.look(room)
         finally:
             self._end(room, change)
 
-    async def _subscribe(self, listener: Listener, began: float | None) -> None:
-        """Subscribe to a listener's room; `began` is when it began to wait for another one, None if it did not."""
-        if began is None:
-            await self._bus.subscribe([listener.room])
-        else:
-            await self._subscribe_within(listener.room, self._timeout - (self._clock() - began))
-        self._subscribed.add(listener.room)
-        # A watcher that joins on another worker from now on is noticed by its join. Of those before, a member's own
-        # join tells.
-        if not isinstance(listener, Member):
-            self._watches.look(listener.room)
-
     async def _subscribe_within(self, room: str, seconds: float) -> None:
+        """Subscribe for a join that has waited for another one, and has so many seconds left."""
         late = Unavailable(f"Redis did not confirm a subscription within {self._timeout:g} s")
         if seconds < _LEAST:
             raise late
