@@ -197,8 +197,11 @@ class PublishCommands:
         command, seen = publication.command, publication.seen
         to, key, text = command.to, publication.key, text_of(publication)
         template, size = self.template(publication.room), len(text)
-        level = self._level_of(publication.room) if self._level else self._level
-        large = level is Level.FULL or size > self._usual_large
+        large, is_short = size > self._large, False
+        if large and self._level:
+            level = self._level_of(publication.room)
+            large = level is Level.FULL or size > self._usual_large
+            is_short = large and level > Level.AMPLE
         keys = _packed_keys(key, command.after, command.identity) if key or command.after else _NO_KEYS
         stored = command.stored
         limits = self._limits if stored else self._unstored_limits
@@ -207,7 +210,7 @@ class PublishCommands:
             # In front of the generation, 0. Such a publication has no membership version, and so takes the slow path.
             rest = b"=%b/%b" % (publication.proof.encode("ascii"), rest)
         parts, head = _PARTS + len(to) + self._fenced, template.alone
-        if not stored or not template.stored or (large and level):
+        if not stored or not template.stored or is_short:
             if template.stored:
                 self._on_unstored()
             history = self._unstored
