@@ -19,8 +19,7 @@ class Rules:
 
     The caller has checked that the client may do this, and that names and texts are valid. Every coroutine raises
     `Unavailable` or `OutcomeUnknown` if Redis does not answer, the former at once if `check`, which is called with the
-    room, raises it. `by` is the peer id of the member that does it, "" for
-    the relay or a server.
+    room, raises it. `by` is the peer id of the member that does it, "" for the relay or a server.
     """
 
     def __init__(

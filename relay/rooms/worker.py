@@ -562,7 +562,7 @@ class Worker:
     def _check_open(self, room: str) -> None:
         """Refuse a name as `check_unreserved` does; raise `Unavailable` for a room whose Redis has been away for long.
 
-        For clients that are no members yet: what members send waits for Redis in any case.
+        For clients that are no members yet: a message of a member waits for Redis in any case.
         """
         self.check_unreserved(room)
         self._parts.backend.bus.check(room)

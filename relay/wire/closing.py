@@ -44,7 +44,7 @@ class ClosingHandshake:
         self._transport = transport
         self._timeouts = timeouts
         self._timeout: Timeout | None = None
-        # What is to be sent when the client has left its rooms.
+        # The answers that are sent when the client has left its rooms.
         self._answers: Answers | None = None
 
     def begin(self, parser: FrameParser, code: int, reason: str) -> None:

@@ -165,7 +165,7 @@ class InnerClient(asyncio.Transport):
         if not self._closing:
             self._protocol.data_received(data)
 
-    # What the relay writes.
+    # Bytes that the relay writes.
 
     def write(self, data: Any) -> None:
         """Take bytes of the server; answers are for a later turn of the event loop, as those over a network."""

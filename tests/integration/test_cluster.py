@@ -298,7 +298,7 @@ async def test_a_lost_shard_refuses_at_once_what_would_wait_in_vain(
         locked = await server.put(f"{relay.http}/rooms/{lost}", json={"locked": True})
     assert (locked.status_code, locked.headers["Retry-After"]) == (503, "2")
     assert time.monotonic() - began < 1
-    # What a member sends waits for Redis all the same.
+    # A message of a member waits for Redis all the same.
     began = time.monotonic()
     answer = await ann.ask({"type": "publish", "envelope": {"message": "nowhere"}})
     assert answer["code"] == "unavailable"

@@ -29,7 +29,7 @@ class Shard:
 
     @property
     def master(self) -> str | Address:
-        """What tells this master from others: its id, which stays when its address changes."""
+        """Its node id, which stays when its address changes; the address if an answer has no id."""
         return self.node or self.address
 
     def has(self, slot: int) -> bool:
